@@ -1,0 +1,147 @@
+"""Every knob of the monitor, checked at the door."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or cannot be used; the message is one line for the user."""
+
+
+class TensorBoardConfig(BaseModel):
+    """What is drawn in TensorBoard."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    enabled: bool = Field(True, description="write panels if the tensorboard package is installed")
+    share_writer: bool = Field(True, description="write into the trainer's own event file when it has one")
+    flush_secs: float = Field(2.0, gt=0, description="seconds between writes to disk")
+
+
+class ConsoleConfig(BaseModel):
+    """What is printed in the terminal."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    enabled: bool = True
+    minimum_severity: Literal["info", "warning", "critical"] = "warning"
+    summary: bool = Field(True, description="print the incidents once more when training ends")
+
+
+class MonitorConfig(BaseModel):
+    """Settings of one monitor; every default suits a run of some thousand steps or more.
+
+    >>> MonitorConfig(false_alarms_per_10k_steps=0.3).warmup_steps
+    200
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    false_alarms_per_10k_steps: float = Field(
+        1.0, gt=0, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
+    )
+    warmup_steps: int = Field(
+        200, ge=96, le=100_000, description="samples before the charts may alarm; until then the early rules watch"
+    )
+    memory_steps: int = Field(32, ge=8, le=1024, description="memory of the trend, in samples")
+    transform: Literal["auto", "log", "linear"] = Field(
+        "auto", description="scale on which a signal is judged; auto takes log unless the signal comes near zero"
+    )
+    merge_steps: int = Field(50, ge=1, le=5000, description="alarms closer than this belong to one incident")
+    confirm_steps: int = Field(
+        200, ge=50, le=400, description="samples after which a level that has not come back is called lasting"
+    )
+    ignore_signals: tuple[str, ...] = Field((), description="signals that are logged and drawn but never judged")
+    snapshot_steps: int = Field(10_000, ge=100, description="steps between detector snapshots in the run log")
+    sink_timeout_s: float = Field(10.0, gt=0, description="how long the end of training waits for slow sinks")
+    tensorboard: TensorBoardConfig = TensorBoardConfig()
+    console: ConsoleConfig = ConsoleConfig()
+
+    def detection_key(self) -> dict[str, Any]:
+        """The settings on which the detector's state depends: a snapshot made under others cannot be used."""
+        names = (
+            "false_alarms_per_10k_steps", "warmup_steps", "memory_steps", "transform",
+            "merge_steps", "confirm_steps", "ignore_signals",
+        )  # fmt: skip
+        return self.model_dump(mode="json", include=set(names))
+
+
+def load_config(source: str | Path | Mapping[str, Any] | MonitorConfig | None) -> MonitorConfig:
+    """A checked config from a YAML file, a mapping, a config, or nothing.
+
+    Raises:
+        ConfigError: with one line that says what was given, what is allowed and what to do.
+    """
+    if source is None:
+        return MonitorConfig()
+    if isinstance(source, MonitorConfig):
+        return source
+    where = "config"
+    if isinstance(source, str | Path):
+        where = str(source)
+        source = _read_yaml(Path(source))
+    if not isinstance(source, Mapping):
+        raise ConfigError(f"{where}: expected settings as key: value, got {type(source).__name__}")
+    try:
+        return MonitorConfig.model_validate(_tuples(source))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_one_line(error)}") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: a config file is UTF-8 text, this is not") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+
+
+def _tuples(value: Any) -> Any:
+    # YAML has lists only, and a strict tuple field refuses them.
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first problem in words, with the nearest key for a misspelt one."""
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        allowed = _keys_at(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
+        return f"unknown setting {path!r}; {hint}{others}"
+    return f"{path} = {problem['input']!r}: {_lower_first(problem['msg'])}{others}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = MonitorConfig
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,135 @@
+"""Where a change began and how it went on, against the trend before it (segmentation by ``ruptures``).
+
+The live trend follows a shift within some tens of samples, so it cannot say whether the loss came back. A copy of the
+trend, frozen before the alarm, can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import ruptures
+
+from .residual import Floats
+
+_BASELINE_ROWS = 144
+_GAP_ROWS = 16  # rows just before the alarm that may already belong to the event
+_MIN_BASELINE_ROWS = 32
+_EXTRAPOLATE_ROWS = 64  # a power law flattens: no straight line holds for longer
+_MIN_SEGMENT = 3
+_PENALTY = 12.0
+_CLIP_SD = 4.0
+RAISED_SD = 2.0
+_EARLY_SCALE = 0.05  # log units; the noise of a run is unknown in its first samples
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenBaseline:
+    """A straight line through the quiet samples before an alarm, and the noise around it.
+
+    ``expected(row) = level + slope * (min(row, last_row) - origin)`` on the signal's own scale (log or linear).
+    """
+
+    level: float
+    slope: float
+    origin: float
+    last_row: float
+    center: float
+    scale: float
+
+    def expected(self, row: float) -> float:
+        return self.level + self.slope * (min(row, self.last_row) - self.origin) + self.center
+
+    def residual(self, row: float, x: float) -> float:
+        """Distance of ``x`` from the trend in robust standard deviations of the noise before the alarm."""
+        return (x - self.expected(row)) / self.scale
+
+    def residuals(self, rows: np.ndarray, x: Floats) -> Floats:
+        expected = self.level + self.slope * (np.minimum(rows, self.last_row) - self.origin) + self.center
+        return np.asarray((x - expected) / self.scale)
+
+
+def freeze(rows: np.ndarray, x: Floats, alarm_row: int, *, reference: float | None = None) -> FrozenBaseline:
+    """The trend before ``alarm_row``, from the finite samples ``x`` at ``rows``, oldest first.
+
+    Args:
+        reference: level to hold against where fewer than 48 quiet samples exist; else the median of what there is.
+    """
+    start = max(int(rows[0]) if len(rows) else 0, alarm_row - _BASELINE_ROWS)
+    stop = max(start + _MIN_BASELINE_ROWS, alarm_row - _GAP_ROWS)
+    quiet = (rows >= start) & (rows < min(stop, alarm_row))
+    base_rows, base = rows[quiet], x[quiet]
+    if len(base) < _MIN_BASELINE_ROWS:
+        return _early_baseline(rows, x, alarm_row, reference)
+    half = len(base) // 2
+    first, second = np.median(base[:half]), np.median(base[half:])
+    origin = float(np.median(base_rows[:half]))
+    slope = float((second - first) / (np.median(base_rows[half:]) - origin))
+    residual = base - (first + slope * (base_rows - origin))
+    center = float(np.median(residual))
+    scale = 1.4826 * float(np.median(np.abs(residual - center)))
+    floor = 1e-4 + 1e-9 * abs(float(first))
+    last_row = float(stop + _EXTRAPOLATE_ROWS)
+    return FrozenBaseline(float(first), slope, origin, last_row, center, max(scale, floor))
+
+
+def _early_baseline(rows: np.ndarray, x: Floats, alarm_row: int, reference: float | None) -> FrozenBaseline:
+    before = x[rows < alarm_row]
+    if reference is None:
+        reference = float(np.median(before[-8:])) if len(before) else float(x[-1]) if len(x) else 0.0
+    changes = np.abs(np.diff(before))
+    noise = 1.4826 * float(np.median(changes)) / 2**0.5 if len(changes) >= 4 else 0.0
+    return FrozenBaseline(reference, 0.0, 0.0, float(alarm_row), 0.0, max(noise, _EARLY_SCALE))
+
+
+class Segment(NamedTuple):
+    """A stretch of samples at one level; ``first`` and ``last`` index the series, both inclusive."""
+
+    first: int
+    last: int
+    level: float  # median distance from the frozen trend, in sd
+
+
+def segments(y: Floats) -> list[Segment]:
+    """Split residuals in sd into levels: kernel change-point detection with a linear kernel and a penalty.
+
+    Exact penalised segmentation (Killick, Fearnhead and Eckley 2012; ``ruptures``, Truong, Oudre and Vayatis 2020).
+    Residuals are clipped at 4 sd first, so that a single row never makes a segment: those are the outlier chart's.
+    """
+    if len(y) < 2 * _MIN_SEGMENT:
+        return [Segment(0, len(y) - 1, float(np.median(y)))] if len(y) else []
+    clipped = np.clip(y, -_CLIP_SD, _CLIP_SD)
+    algorithm = ruptures.KernelCPD(kernel="linear", min_size=_MIN_SEGMENT).fit(clipped.reshape(-1, 1))
+    stops = [int(stop) for stop in algorithm.predict(pen=_PENALTY)]
+    starts = [0, *stops[:-1]]
+    return [
+        Segment(start, stop - 1, float(np.median(y[start:stop]))) for start, stop in zip(starts, stops, strict=True)
+    ]
+
+
+def raised_segments(y: Floats, parts: list[Segment], alarm: int) -> list[Segment]:
+    """The segments above trend that belong to an alarm at index ``alarm``."""
+    return [part for part in parts if part.level > RAISED_SD and part.last > alarm - 40]
+
+
+def onset_index(y: Floats, parts: list[Segment], alarm: int) -> int:
+    """Index at which the change behind an alarm at index ``alarm`` begins.
+
+    The first raised segment if there is one. A change too short for a segment begins where the run of values beyond
+    3 sd that ends at the alarm begins; the alarm itself is the last resort.
+    """
+    raised = raised_segments(y, parts, alarm)
+    if raised and raised[0].first <= alarm + 1:
+        first = raised[0].first
+        # The segmentation sees values clipped at 4 sd and may start one row late or early: take the first clear one.
+        while first < raised[0].last and y[first] < RAISED_SD / 2:
+            first += 1
+        while first > 0 and y[first - 1] > 2 * RAISED_SD:
+            first -= 1
+        return first
+    first = min(alarm, len(y) - 1)
+    while first > 0 and y[first - 1] > 3.0:
+        first -= 1
+    return first

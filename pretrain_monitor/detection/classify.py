@@ -1,0 +1,60 @@
+"""What kind of change the loss went through, from its distance to the trend before the incident."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..telemetry import Kind
+from .changepoint import Segment
+from .residual import Floats
+
+_TAIL_ROWS = 30
+_LASTING_SD = 1.2  # a level this far above trend at the end has not come back
+_LASTING_ROWS = 100
+_SHORT_ROWS = 2  # a single batch, or one and its echo
+_DIVERGED_SD = 2.0
+_DIVERGED_RISE = math.log(1.25)
+_DRIFT_ROWS = 60  # a rise that takes longer is no jump
+
+
+def classify_loss(
+    y: Floats, raised: list[Segment], onset: int, log_ratio: float, *, has_level_alarm: bool, has_scale_alarm: bool
+) -> Kind:
+    """Kind of an incident in the loss at the time of asking; provisional while it is open.
+
+    Args:
+        y: distance from the frozen trend in sd, from before the onset up to now.
+        raised: segments of y above trend that belong to the incident.
+        onset: index into y.
+        log_ratio: log of the recent loss over the trend's expectation.
+        has_level_alarm: the level chart or an early rule fired, not only the outlier or scale chart.
+        has_scale_alarm: the scale chart fired on the loss.
+    """
+    since = y[onset:]
+    if len(since) == 0:
+        return Kind.SPIKE
+    late = float(np.median(since[-_TAIL_ROWS:]))
+    before = since[-2 * _TAIL_ROWS : -_TAIL_ROWS]
+    raised_rows = sum(part.last - max(part.first, onset) + 1 for part in raised if part.last >= onset)
+    is_long = len(since) > _LASTING_ROWS
+    if is_long and late > _DIVERGED_SD and len(before) and has_level_alarm:
+        still_rising = late > 1.3 * float(np.median(before)) + 2
+        if still_rising or log_ratio > _DIVERGED_RISE:
+            return Kind.DIVERGENCE
+    if is_long and late > _LASTING_SD and raised_rows > _LASTING_ROWS:
+        top = max(part.level for part in raised)
+        first_high = next(part.first for part in raised if part.level > 0.7 * top)
+        return Kind.DRIFT if first_high - onset > _DRIFT_ROWS else Kind.LEVEL_SHIFT
+    if has_level_alarm:
+        return Kind.SPIKE
+    if has_scale_alarm and abs(late) < _DIVERGED_SD:
+        return Kind.NOISE_CHANGE
+    return Kind.SPIKE if _run_length(since > 3.0) > _SHORT_ROWS else Kind.BAD_BATCH
+
+
+def _run_length(high: np.ndarray) -> int:
+    """How many of the first entries are true in a row."""
+    low = np.flatnonzero(~high)
+    return int(low[0]) if len(low) else len(high)

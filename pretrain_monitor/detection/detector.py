@@ -1,0 +1,153 @@
+"""The streaming detector: samples in, events about incidents out."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import MonitorConfig, load_config
+from ..telemetry import Event, Incident, Sample
+from .alarm import Alarm, Chart
+from .bank import SignalBank
+from .early import EarlyLossRule
+from .incidents import IncidentTracker
+from .schedule import LearningRateRule
+
+# Logged and drawn, but no subject for a control chart: schedules, counters, and results with statistics of their own.
+_NOT_CHARTED = frozenset({"learning_rate", "loss_scale", "epoch"})
+_NOT_CHARTED_PREFIXES = ("learning_rate/", "heldout/", "task/", "tokenization/")
+
+_BACKOFF_WINDOW = 100  # steps; a loss scaler tries to grow every 2,000, so it backs off rarely
+_BACKOFF_LIMIT = 25
+
+
+class InstabilityDetector:
+    """Tells instabilities from noise, one sample at a time, in constant memory.
+
+    >>> detector = InstabilityDetector({"false_alarms_per_10k_steps": 1.0})
+    >>> events = detector.update(Sample(1, {"loss": float("nan")}))
+    >>> print(events[0].incident.message)
+    loss became NaN at step 1; still going on
+
+    Args:
+        config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+
+    Raises:
+        ConfigError: a setting that does not exist or cannot be used.
+    """
+
+    def __init__(self, config: MonitorConfig | Mapping[str, Any] | str | Path | None = None) -> None:
+        settings = load_config(config)
+        self.config = settings
+        self.last_step: int | None = None
+        self._bank = SignalBank(
+            settings.false_alarms_per_10k_steps, settings.warmup_steps, settings.memory_steps, settings.transform
+        )
+        self._early = EarlyLossRule(settings.warmup_steps)
+        self._schedule = LearningRateRule()
+        self._tracker = IncidentTracker(self._bank, settings.merge_steps, settings.confirm_steps)
+        self._is_charted: dict[str, bool] = {}
+        self._incidents: dict[str, Incident] = {}
+        self._steps = 0
+        self._backoffs: deque[int] = deque(maxlen=_BACKOFF_LIMIT)
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """Every incident so far in its latest state, in the order of detection."""
+        return list(self._incidents.values())
+
+    def update(self, sample: Sample) -> list[Event]:
+        """Take in one sample; return what it opened, changed or closed.
+
+        Raises:
+            ValueError: the sample's step is below that of an earlier one.
+        """
+        if self.last_step is not None and sample.step < self.last_step:
+            raise ValueError(
+                f"step {sample.step} came after step {self.last_step}; steps may not go backwards: "
+                "use a new detector for a new run"
+            )
+        self.last_step = sample.step
+        self._steps += 1
+        alarms = self._bank.update(sample.step, self._charted(sample.metrics))
+        loss = sample.metrics.get("loss")
+        if self._early.seen < self.config.warmup_steps and loss is not None and math.isfinite(loss):
+            self._tracker.early_reference = self._early.reference
+            if alarm := self._early.update(loss):
+                alarms.append(alarm)
+        rate = sample.metrics.get("learning_rate")
+        if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
+            alarms.append(alarm)
+        if alarms and "loss_scale" in sample.metrics:
+            alarms = self._excuse_backoff(alarms, sample.metrics)
+        if not alarms and not self._tracker.is_open:
+            return []
+        return self._remember(self._tracker.observe(sample.step, alarms))
+
+    def finish(self) -> list[Event]:
+        """The run is over: close what is still open as ``ended_run``."""
+        return self._remember(self._tracker.finish(self.last_step or 0))
+
+    def band(self, signal: str) -> tuple[float, float, float] | None:
+        """Expected value, lower and upper bound (3 sd) of the newest sample of a signal; None in warm-up."""
+        return self._bank.band(signal)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the future depends on, JSON-ready and exact; closed incidents are in the run log."""
+        return {
+            "last_step": self.last_step,
+            "steps": self._steps,
+            "backoffs": list(self._backoffs),
+            "bank": self._bank.state_dict(),
+            "early": self._early.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "tracker": self._tracker.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], incidents: Iterable[Incident] = ()) -> None:
+        """Continue from a ``state_dict`` of a detector with the same settings; only on a fresh detector."""
+        self.last_step = state["last_step"]
+        self._steps = state["steps"]
+        self._backoffs.extend(state["backoffs"])
+        self._bank.load_state_dict(state["bank"])
+        self._early.load_state_dict(state["early"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._tracker.load_state_dict(state["tracker"])
+        self._incidents = {incident.id: incident for incident in incidents}
+
+    def _charted(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        known = self._is_charted
+        for name in metrics:
+            if name not in known:
+                known[name] = not (
+                    name in _NOT_CHARTED or name.startswith(_NOT_CHARTED_PREFIXES) or name in self.config.ignore_signals
+                )
+        return {name: value for name, value in metrics.items() if known[name]}
+
+    def _judge_rate(self, rate: float, meta: Mapping[str, Any] | None) -> Alarm | None:
+        if "learning_rate" in self.config.ignore_signals:
+            return None
+        if not math.isfinite(rate):
+            return Alarm("learning_rate", Chart.NONFINITE, math.inf, math.inf, rate)
+        return self._schedule.update(rate, meta)
+
+    def _excuse_backoff(self, alarms: list[Alarm], metrics: Mapping[str, float]) -> list[Alarm]:
+        """Under a loss scaler an overflowing gradient with a finite loss only skips the step and lowers the scale."""
+        kept = [a for a in alarms if not (a.signal == "grad_norm" and a.chart is Chart.NONFINITE)]
+        if len(kept) == len(alarms) or not math.isfinite(metrics.get("loss", math.nan)):
+            return alarms
+        self._backoffs.append(self._steps)
+        if len(self._backoffs) == _BACKOFF_LIMIT and self._steps - self._backoffs[0] < _BACKOFF_WINDOW:
+            overflow = Alarm(
+                "grad_norm", Chart.NONFINITE, math.inf, math.inf, metrics["grad_norm"], detail={"what": "loss_scale"}
+            )
+            kept.append(overflow)
+        return kept
+
+    def _remember(self, events: list[Event]) -> list[Event]:
+        for event in events:
+            self._incidents[event.incident_id] = event.incident
+        return events

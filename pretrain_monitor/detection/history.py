@@ -1,0 +1,72 @@
+"""The last thousand samples of every signal, in order and in constant memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .codec import decode, encode
+from .residual import Floats
+
+KEPT_ROWS = 1024
+
+
+class History:
+    """A sliding window over rows of samples; one row an observed sample, one column a signal, NaN where unknown.
+
+    Rows carry absolute numbers, so that a baseline frozen at one row keeps its meaning while the window moves on.
+    """
+
+    def __init__(self) -> None:
+        # Twice the window: sliding copies once per KEPT_ROWS rows and every slice stays contiguous.
+        self._values = np.full((2 * KEPT_ROWS, 0), np.nan)
+        self._steps = np.zeros(2 * KEPT_ROWS, dtype=np.int64)
+        self._end = 0
+        self.rows = 0  # rows ever seen; the newest has number rows - 1
+
+    def add_column(self) -> None:
+        column = np.full((len(self._values), 1), np.nan)
+        self._values = np.concatenate([self._values, column], axis=1)
+
+    def append(self, step: int, values: Floats) -> None:
+        if self._end == len(self._steps):
+            self._values[:KEPT_ROWS] = self._values[KEPT_ROWS:]
+            self._steps[:KEPT_ROWS] = self._steps[KEPT_ROWS:]
+            self._end = KEPT_ROWS
+        self._values[self._end] = values
+        self._steps[self._end] = step
+        self._end += 1
+        self.rows += 1
+
+    def column(self, column: int, since_row: int) -> tuple[np.ndarray, Floats]:
+        """Row numbers and values of one signal's finite samples from ``since_row`` on, as far as they are kept."""
+        first = self._first_index(since_row)
+        values = self._values[first : self._end, column]
+        finite = np.isfinite(values)
+        rows = np.arange(self.rows - (self._end - first), self.rows)
+        return rows[finite], values[finite]
+
+    def step_of(self, row: int) -> int:
+        """Optimizer step of a row; the oldest kept one if the row has left the window."""
+        return int(self._steps[min(self._first_index(row), self._end - 1)])
+
+    def _first_index(self, row: int) -> int:
+        kept = min(self._end, KEPT_ROWS)
+        return self._end - min(max(self.rows - row, 0), kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        first = self._first_index(0)
+        return {
+            "rows": self.rows,
+            "values": encode(self._values[first : self._end]),
+            "steps": self._steps[first : self._end].tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        values = decode(state["values"])
+        self._values = np.full((2 * KEPT_ROWS, values.shape[1]), np.nan)
+        self._end = len(values)
+        self._values[: self._end] = values
+        self._steps[: self._end] = state["steps"]
+        self.rows = state["rows"]

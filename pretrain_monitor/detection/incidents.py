@@ -1,0 +1,427 @@
+"""Alarms -> incidents: open, merge, classify, close. One incident is told once, however many charts fire on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..telemetry import Change, Event, Incident, Kind, Severity, Status
+from .alarm import Alarm, Chart
+from .bank import SignalBank
+from .changepoint import FrozenBaseline, Segment, freeze, onset_index, raised_segments, segments
+from .classify import classify_loss
+from .history import KEPT_ROWS
+from .messages import advise, describe
+
+_REVIEW_ROWS = 50  # rows between two looks at an open incident
+_CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
+_RECENT_ROWS = 16
+_RAISED_SD = 1.0
+_BEFORE_ONSET_ROWS = 250
+_LONGEST_ROWS = KEPT_ROWS - _BEFORE_ONSET_ROWS - 100  # no incident but a dead run stays open for longer
+_STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY)
+
+
+@dataclass(slots=True)
+class OpenIncident:
+    """What is remembered of the incident under way; everything else is read from the history when needed."""
+
+    id: str
+    opened_row: int
+    opened_step: int
+    detected_step: int
+    last_alarm_row: int
+    severity: Severity
+    kind: Kind
+    signals: list[str]  # in the order in which they joined
+    alarm_rows: dict[str, int]  # signal -> row of its first alarm
+    charts: dict[str, dict[str, float]]  # signal -> chart -> largest score
+    baselines: dict[str, FrozenBaseline]
+    facts: dict[str, Any] = field(default_factory=dict)
+    is_classified: bool = False
+    onset_row: int = 0
+    onset_step: int = 0
+    # Sums over rows up to this one; kept because a dead run outlives the history window.
+    counted_row: int = -1
+    excess_loss: float = 0.0
+    peaks: dict[str, tuple[float, int]] = field(default_factory=dict)  # signal -> value, step
+    end_step: int | None = None
+    parts: list[list[float]] = field(default_factory=list)  # segments: first step, last step, level in sd
+
+    @property
+    def lead(self) -> str:
+        """The signal the incident is told by: the loss if it took part."""
+        return "loss" if "loss" in self.signals else self.signals[0]
+
+    def has(self, signal: str, *charts: Chart) -> bool:
+        return any(chart in self.charts.get(signal, ()) for chart in charts)
+
+
+class IncidentTracker:
+    """At most one incident is open at a time; every alarm while it is open belongs to it.
+
+    Args:
+        bank: the charts whose alarms arrive here; its history holds the samples.
+        merge_rows: quiet rows after which an incident that is back at trend is over.
+        confirm_rows: rows after which a level that has not come back is called lasting.
+    """
+
+    def __init__(self, bank: SignalBank, merge_rows: int, confirm_rows: int) -> None:
+        self._bank = bank
+        self._merge_rows = merge_rows
+        self._confirm_rows = confirm_rows
+        self._open: OpenIncident | None = None
+        self._last_id = ""
+        self._last_outlier: dict[str, int] = {}  # signal -> row
+        self.early_reference: float | None = None  # best loss level so far while early rules watch
+
+    @property
+    def is_open(self) -> bool:
+        return self._open is not None
+
+    def observe(self, step: int, alarms: Sequence[Alarm]) -> list[Event]:
+        """Events caused by one sample: what its alarms open or change, and what its values end."""
+        row = self._bank.history.rows - 1
+        events: list[Event] = []
+        if alarms:
+            for alarm in alarms:
+                if alarm.chart is Chart.OUTLIER:
+                    self._last_outlier[alarm.signal] = row
+            events += self._take(step, row, alarms)
+        if self._open is not None:
+            events += self._follow(step, row, self._open)
+        return events
+
+    def finish(self, step: int) -> list[Event]:
+        """The run is over: close what is open, with the outcome left open."""
+        if self._open is None:
+            return []
+        row = self._bank.history.rows - 1
+        self._review(self._open, row)
+        return [self._close(step, self._open, Status.ENDED_RUN)]
+
+    def _take(self, step: int, row: int, alarms: Sequence[Alarm]) -> list[Event]:
+        incident = self._open
+        is_new = incident is None
+        if incident is None:
+            incident = self._open = self._start(step, row, alarms[0])
+        before = (incident.severity, incident.kind, tuple(incident.signals))
+        for alarm in alarms:
+            self._join(step, row, incident, alarm)
+        severity = max(incident.severity, self._severity(incident), key=lambda s: s.rank)
+        if severity > incident.severity:
+            incident.severity = severity
+            incident.detected_step = step
+        incident.last_alarm_row = row
+        if is_new:
+            incident.kind = self._provisional_kind(incident)
+            self._review(incident, row)
+            return [self._event(step, incident, Change.OPENED)]
+        if severity > before[0] or tuple(incident.signals) != before[2]:
+            self._review(incident, row)
+            return [self._event(step, incident, Change.UPDATED)]
+        return []
+
+    def _start(self, step: int, row: int, alarm: Alarm) -> OpenIncident:
+        identity = f"{alarm.signal.replace('/', '.')}-{step}"
+        if identity == self._last_id:
+            identity += "-2"
+        self._last_id = identity
+        incident = OpenIncident(
+            id=identity,
+            opened_row=row,
+            opened_step=step,
+            detected_step=step,
+            last_alarm_row=row,
+            severity=Severity.INFO,
+            kind=Kind.SPIKE,
+            signals=[],
+            alarm_rows={},
+            charts={},
+            baselines={},
+            onset_row=row,
+            onset_step=step,
+        )
+        for name in ("loss", "grad_norm"):
+            self._freeze(incident, name)
+        return incident
+
+    def _join(self, step: int, row: int, incident: OpenIncident, alarm: Alarm) -> None:
+        name = alarm.signal
+        if name not in incident.signals:
+            incident.signals.append(name)
+            incident.alarm_rows[name] = row
+            self._freeze(incident, name)
+        charts = incident.charts.setdefault(name, {})
+        charts[alarm.chart] = max(charts.get(alarm.chart, 0.0), alarm.score)
+        if alarm.chart is Chart.SCHEDULE:
+            incident.facts.setdefault("learning_rate", {**alarm.detail, "step": step})
+        elif alarm.detail:
+            incident.facts.update(alarm.detail)
+        if alarm.chart is Chart.NONFINITE:
+            incident.facts.setdefault("first_nonfinite", {"signal": name, "step": step, "value": alarm.value})
+            incident.facts["last_nonfinite_row"] = row
+
+    def _freeze(self, incident: OpenIncident, name: str) -> None:
+        column = self._bank.column(name)
+        if column is None or name in incident.baselines:
+            return
+        rows, values = self._bank.history.column(column, incident.opened_row - 2 * _BEFORE_ONSET_ROWS)
+        before = rows < incident.opened_row
+        x = self._bank.to_scale(name, values)
+        if not before.any():
+            return
+        reference = None
+        if name == "loss" and self._bank.seen(name) == 0 and self.early_reference is not None:
+            reference = float(self._bank.to_scale(name, self.early_reference))
+        incident.baselines[name] = freeze(rows[before], x[before], incident.opened_row, reference=reference)
+
+    def _severity(self, incident: OpenIncident) -> Severity:
+        if any(incident.has(name, Chart.NONFINITE) for name in ("loss", "grad_norm", "learning_rate")):
+            return Severity.CRITICAL
+        if incident.has("loss", Chart.LEVEL, Chart.EARLY) or incident.has("learning_rate", Chart.SCHEDULE):
+            return Severity.WARNING
+        loss_row, norm_row = (self._last_outlier.get(name, -(10**9)) for name in ("loss", "grad_norm"))
+        is_joint = incident.has("loss", Chart.OUTLIER) and incident.has("grad_norm", Chart.OUTLIER)
+        if is_joint and abs(loss_row - norm_row) <= _CORROBORATION_ROWS:
+            return Severity.WARNING
+        return Severity.INFO
+
+    def _provisional_kind(self, incident: OpenIncident) -> Kind:
+        if any(Chart.NONFINITE in charts for charts in incident.charts.values()):
+            return Kind.NONFINITE
+        if incident.has("loss", *_STATISTICAL, Chart.SCALE):
+            return Kind.SPIKE if incident.has("loss", Chart.LEVEL, Chart.EARLY) else Kind.BAD_BATCH
+        if incident.has("learning_rate", Chart.SCHEDULE):
+            return Kind.LR_ANOMALY
+        if incident.has("grad_norm", *_STATISTICAL):
+            return Kind.GRAD_SPIKE
+        if any(charts.keys() & set(_STATISTICAL) for charts in incident.charts.values()):
+            return Kind.SPIKE
+        return Kind.NOISE_CHANGE
+
+    def _follow(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
+        """Look at an open incident as time passes: revise it, and close it when it is over or here to stay."""
+        age = row - incident.opened_row
+        quiet = row - incident.last_alarm_row
+        if quiet >= self._merge_rows and not self._is_raised(incident):
+            self._review(incident, row)
+            return [self._close(step, incident, Status.RECOVERED)]
+        if age == 0 or age % _REVIEW_ROWS:
+            return []
+        before = incident.kind
+        self._review(incident, row)
+        # A run that is dead or diverging stays one incident until it recovers or ends.
+        is_dying = incident.kind in (Kind.NONFINITE, Kind.DIVERGENCE)
+        if is_dying and incident.severity < Severity.CRITICAL:
+            incident.severity = Severity.CRITICAL
+            incident.is_classified = True
+            return [self._event(step, incident, Change.CLASSIFIED)]
+        if age >= self._confirm_rows and not is_dying:
+            is_lasting = incident.kind in (Kind.LEVEL_SHIFT, Kind.DRIFT) or incident.lead != "loss"
+            if (is_lasting and self._is_raised(incident)) or age >= _LONGEST_ROWS:
+                return [self._close(step, incident, Status.PERSISTENT)]
+        if incident.kind is not before:
+            return [self._event(step, incident, Change.UPDATED)]
+        return []
+
+    def _is_raised(self, incident: OpenIncident) -> bool:
+        """Whether the leading signal is still above the trend before the incident."""
+        name = incident.lead
+        column, baseline = self._bank.column(name), incident.baselines.get(name)
+        if column is None or baseline is None:
+            return False
+        rows, values = self._bank.history.column(column, self._bank.history.rows - _RECENT_ROWS)
+        if not len(values):
+            return incident.kind is Kind.NONFINITE
+        y = baseline.residuals(rows, self._bank.to_scale(name, values))
+        return float(np.median(y)) > _RAISED_SD
+
+    def _review(self, incident: OpenIncident, row: int) -> None:
+        """Bring onset, peaks, excess loss, segments and kind up to date from the history."""
+        since = max(incident.opened_row - _BEFORE_ONSET_ROWS, 0)
+        lead = incident.lead
+        column, baseline = self._bank.column(lead), incident.baselines.get(lead)
+        if column is not None and baseline is not None:
+            rows, values = self._bank.history.column(column, since)
+            if len(rows):
+                y = baseline.residuals(rows, self._bank.to_scale(lead, values))
+                self._place(incident, lead, rows, y)
+        if incident.kind is Kind.NONFINITE or "first_nonfinite" in incident.facts:
+            first = incident.facts["first_nonfinite"]
+            incident.onset_step = min(incident.onset_step, first["step"])
+        self._count(incident, row)
+
+    def _place(self, incident: OpenIncident, lead: str, rows: np.ndarray, y: np.ndarray) -> None:
+        alarm = min(int(np.searchsorted(rows, incident.alarm_rows[lead])), len(rows) - 1)
+        parts = segments(y)
+        raised = raised_segments(y, parts, alarm)
+        onset = onset_index(y, parts, alarm)
+        # Once the window has moved past the onset it can only be remembered.
+        if rows[0] <= incident.onset_row:
+            incident.onset_row = int(rows[onset])
+            incident.onset_step = self._bank.history.step_of(incident.onset_row)
+        step_of = self._bank.history.step_of
+        incident.parts = [
+            [step_of(int(rows[part.first])), step_of(int(rows[part.last])), round(part.level, 2)] for part in raised
+        ]
+        if lead == "loss" and incident.kind is not Kind.NONFINITE and incident.has("loss", *_STATISTICAL, Chart.SCALE):
+            incident.kind = classify_loss(
+                y,
+                raised,
+                onset,
+                self._log_ratio(incident),
+                has_level_alarm=incident.has("loss", Chart.LEVEL, Chart.EARLY),
+                has_scale_alarm=incident.has("loss", Chart.SCALE),
+            )
+        else:
+            incident.kind = self._provisional_kind(incident)
+        incident.end_step = self._end_step(incident, rows, y, raised, onset)
+
+    def _end_step(
+        self, incident: OpenIncident, rows: np.ndarray, y: np.ndarray, raised: list[Segment], onset: int
+    ) -> int | None:
+        """First step back at trend after the last raised stretch; None if there is none yet."""
+        last = max((part.last for part in raised), default=onset)
+        while last + 1 < len(y) and y[last + 1] > 2.0:
+            last += 1
+        return self._bank.history.step_of(int(rows[last + 1])) if last + 1 < len(rows) else None
+
+    def _log_ratio(self, incident: OpenIncident) -> float:
+        """Log of the recent loss over what the trend before the incident expects."""
+        column = self._bank.column("loss")
+        baseline = incident.baselines["loss"]
+        rows, values = self._bank.history.column(column or 0, self._bank.history.rows - _RECENT_ROWS)
+        expected = self._bank.from_scale("loss", baseline.expected(float(rows[-1]))) if len(rows) else 0.0
+        level = float(np.median(values)) if len(values) else 0.0
+        return math.log(level / expected) if level > 0 and expected > 0 else 0.0
+
+    def _count(self, incident: OpenIncident, row: int) -> None:
+        """Peaks and excess loss from the onset on; from the last count on once the onset has left the window."""
+        history = self._bank.history
+        has_onset = history.rows - incident.onset_row <= KEPT_ROWS
+        start = incident.onset_row if has_onset else incident.counted_row + 1
+        if has_onset:
+            incident.excess_loss = 0.0
+            incident.peaks.clear()
+        for name, baseline in incident.baselines.items():
+            # A gradient norm may lead the loss by some steps.
+            reach = start - _CORROBORATION_ROWS if has_onset and name != incident.lead else start
+            rows, values = history.column(self._bank.column(name) or 0, reach)
+            if not len(rows):
+                continue
+            top = int(np.argmax(values))
+            if name not in incident.peaks or values[top] > incident.peaks[name][0]:
+                incident.peaks[name] = (float(values[top]), history.step_of(int(rows[top])))
+            if name == "loss":
+                counted = rows >= start
+                expected = [self._bank.from_scale(name, baseline.expected(float(r))) for r in rows[counted]]
+                incident.excess_loss += float(np.sum(values[counted] - expected))
+        incident.counted_row = row
+
+    def _close(self, step: int, incident: OpenIncident, status: Status) -> Event:
+        event = self._event(step, incident, Change.CLOSED, status)
+        self._open = None
+        return event
+
+    def _event(self, step: int, incident: OpenIncident, change: Change, status: Status = Status.OPEN) -> Event:
+        return Event(step, incident.id, change, self._snapshot(step, incident, status))
+
+    def _snapshot(self, step: int, incident: OpenIncident, status: Status) -> Incident:
+        """The incident as it stands, for the world."""
+        lead = incident.lead
+        baseline = incident.baselines.get(lead)
+        peak, peak_step = incident.peaks.get(lead, (None, incident.opened_step))
+        expected = score = relative = None
+        if baseline is not None:
+            row = float(incident.onset_row)
+            expected = self._bank.from_scale(lead, baseline.expected(row))
+            if peak is not None:
+                score = baseline.residual(row, float(self._bank.to_scale(lead, peak)))
+                relative = peak / expected - 1 if expected else None
+        first = incident.facts.get("first_nonfinite")
+        if incident.kind is Kind.NONFINITE and first is not None:
+            peak, peak_step, score, relative = first["value"], first["step"], None, None
+        end_step = incident.end_step if status is Status.RECOVERED else None
+        if incident.kind is Kind.NONFINITE and status is Status.RECOVERED:
+            end_step = self._bank.history.step_of(incident.facts["last_nonfinite_row"] + 1)
+        evidence = self._evidence(step, incident, end_step)
+        result = Incident(
+            id=incident.id,
+            kind=incident.kind,
+            severity=incident.severity,
+            status=status,
+            signals=(lead, *(name for name in incident.signals if name != lead)),
+            onset_step=incident.onset_step,
+            detected_step=incident.detected_step,
+            peak_step=peak_step,
+            end_step=end_step,
+            expected=expected,
+            peak=peak,
+            score=score,
+            relative_increase=relative,
+            excess_loss=incident.excess_loss if "loss" in incident.baselines else None,
+            evidence=evidence,
+        )
+        return _with_words(result)
+
+    def _evidence(self, step: int, incident: OpenIncident, end_step: int | None) -> dict[str, Any]:
+        evidence: dict[str, Any] = {
+            "charts": {
+                name: {str(chart): round(score, 3) for chart, score in charts.items()}
+                for name, charts in incident.charts.items()
+            },
+            "opened_step": incident.opened_step,
+            "duration_steps": (end_step or step) - incident.onset_step,
+        }
+        if end_step is not None:
+            evidence["steps_to_recovery"] = end_step - incident.onset_step
+        if incident.parts:
+            evidence["segments"] = [list(part) for part in incident.parts]
+        norm = incident.baselines.get("grad_norm")
+        if norm is not None and "grad_norm" in incident.peaks:
+            usual = self._bank.from_scale("grad_norm", norm.expected(float(incident.onset_row)))
+            evidence["grad_norm_ratio"] = round(incident.peaks["grad_norm"][0] / usual, 3) if usual > 0 else None
+        for name in ("learning_rate", "first_nonfinite", "what"):
+            if name in incident.facts:
+                evidence[name] = incident.facts[name]
+        return evidence
+
+    def state_dict(self) -> dict[str, Any]:
+        opened = None
+        if self._open is not None:
+            opened = asdict(self._open)
+            opened["severity"], opened["kind"] = self._open.severity.value, self._open.kind.value
+        return {
+            "open": opened,
+            "last_id": self._last_id,
+            "last_outlier": dict(self._last_outlier),
+            "early_reference": self.early_reference,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        opened = state["open"]
+        if opened is not None:
+            opened = dict(opened)
+            opened["severity"], opened["kind"] = Severity(opened["severity"]), Kind(opened["kind"])
+            opened["baselines"] = {name: FrozenBaseline(**value) for name, value in opened["baselines"].items()}
+            opened["peaks"] = {name: (value[0], value[1]) for name, value in opened["peaks"].items()}
+            opened["charts"] = {
+                name: {Chart(chart): float(score) for chart, score in charts.items()}
+                for name, charts in opened["charts"].items()
+            }
+            if "first_nonfinite" in opened["facts"]:
+                first = opened["facts"]["first_nonfinite"]
+                opened["facts"] = {**opened["facts"], "first_nonfinite": {**first, "value": float(first["value"])}}
+            self._open = OpenIncident(**opened)
+        self._last_id = state["last_id"]
+        self._last_outlier = dict(state["last_outlier"])
+        self.early_reference = state["early_reference"]
+
+
+def _with_words(incident: Incident) -> Incident:
+    return replace(incident, message=describe(incident), advice=advise(incident.kind))

@@ -1,0 +1,127 @@
+"""Incidents in plain words with numbers. Pure functions of an incident."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..telemetry import Incident, Kind, Status
+
+_WORDS = {"loss": "loss", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
+
+_ADVICE = {
+    Kind.NONFINITE: "Stop: weights updated with a non-finite gradient cannot be used. Go back to the last checkpoint "
+    "before the onset and look at the batch of that step.",
+    Kind.DIVERGENCE: "Stop and go back to a checkpoint before the onset. Lower the learning rate, lengthen warm-up or "
+    "tighten clipping; skip the batches around the onset if it happens there again.",
+    Kind.SPIKE: "Keep a checkpoint from before the onset. If it came back by itself, look at the batches of these "
+    "steps; if spikes repeat, lower the learning rate or Adam's beta2.",
+    Kind.LEVEL_SHIFT: "Ask what changed at the onset: data stage, sequence length, batch size, a restart. If nothing "
+    "did, compare held-out loss before and after and go back to a checkpoint before the onset.",
+    Kind.DRIFT: "The loss has been rising slowly. Compare held-out loss with the last checkpoint before the onset and "
+    "check the data mix and the learning rate.",
+    Kind.PLATEAU: "Check learning rate, data and whether gradients still reach all layers.",
+    Kind.GRAD_SPIKE: "No effect on the loss so far. Clipping took care of it if it is on.",
+    Kind.BAD_BATCH: "One unusual batch, no lasting effect. Look at the data of this step if it happens often.",
+    Kind.NOISE_CHANGE: "The loss is noisier at the same level: check batch size, data mix and gradient accumulation.",
+    Kind.LR_ANOMALY: "Check the scheduler: after a resume it must be restored together with the optimizer.",
+}
+
+
+def describe(incident: Incident) -> str:
+    """One sentence: what rose from where to where, when, with what else, and how it ended."""
+    if incident.kind is Kind.NONFINITE:
+        head = _nonfinite(incident)
+    elif incident.kind is Kind.LR_ANOMALY:
+        head = _learning_rate(incident.evidence["learning_rate"], incident.onset_step)
+    else:
+        head = _rise(incident)
+    return f"{head}; {_outcome(incident)}"
+
+
+def advise(kind: Kind) -> str:
+    return _ADVICE.get(kind, "")
+
+
+def number(value: float) -> str:
+    """A value as a person would write it: 3.214, 12.3, 4.0e-05.
+
+    >>> number(3.2143), number(12345.6), number(4e-5)
+    ('3.214', '12,346', '4.0e-05')
+    """
+    if not math.isfinite(value):
+        return str(value).replace("inf", "infinite")
+    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _rise(incident: Incident) -> str:
+    signal = incident.signals[0]
+    name = _WORDS.get(signal, signal)
+    if incident.expected is None or incident.peak is None:
+        return f"{name} changed at step {incident.onset_step:,}"
+    verb = "became noisier, from" if incident.kind is Kind.NOISE_CHANGE else "rose from"
+    text = f"{name} {verb} {number(incident.expected)} to {number(incident.peak)}{_size(incident)}"
+    text += f" at step {incident.onset_step:,}"
+    if incident.peak_step > incident.onset_step + 2:
+        text += f" (peak at {incident.peak_step:,})"
+    ratio = incident.evidence.get("grad_norm_ratio")
+    if signal == "loss" and ratio is not None and ratio >= 2:
+        text += f", together with the gradient norm (x{ratio:.3g})"
+    rate = incident.evidence.get("learning_rate")
+    if rate is not None:
+        text += f", after {_learning_rate(rate, rate['step'])}"
+    return text
+
+
+def _size(incident: Incident) -> str:
+    parts = []
+    if incident.relative_increase is not None:
+        increase = incident.relative_increase
+        parts.append(f"x{1 + increase:.3g}" if increase > 2 else f"{increase:+.0%}".replace("%", " %"))
+    if incident.score is not None and incident.score >= 1:
+        parts.append(f"{min(incident.score, 9999):,.0f} sd")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _nonfinite(incident: Incident) -> str:
+    signal = incident.signals[0]
+    name = _WORDS.get(signal, signal)
+    value = "NaN" if incident.peak is None or math.isnan(incident.peak) else "infinite"
+    if incident.evidence.get("what") == "loss_scale":
+        return f"the loss scaler keeps backing off: gradients overflow time and again from step {incident.onset_step:,}"
+    text = f"{name} became {value} at step {incident.onset_step:,}"
+    if incident.expected is not None:
+        text += f" (expected {number(incident.expected)})"
+    rate = incident.evidence.get("learning_rate")
+    if rate is not None and signal != "learning_rate":
+        text += f", after {_learning_rate(rate, rate['step'])}"
+    return text
+
+
+def _learning_rate(change: Mapping[str, Any], step: int) -> str:
+    after = number(float(change["after"]))
+    if change["what"] == "zero":
+        return f"the learning rate has been zero for a long time at step {step:,}"
+    if change["what"] == "negative":
+        return f"the learning rate is negative ({after}) at step {step:,}"
+    before = number(float(change["before"]))
+    if change["what"] == "restart":
+        return f"the learning rate did not go on where it was on resume at step {step:,}: {before} became {after}"
+    return f"the learning rate jumped from {before} to {after} at step {step:,}"
+
+
+def _outcome(incident: Incident) -> str:
+    if incident.status is Status.OPEN:
+        return "still going on"
+    if incident.status is Status.ENDED_RUN:
+        return "not over when the run ended"
+    if incident.status is Status.PERSISTENT:
+        return f"it has not come back after {incident.evidence['duration_steps']:,} steps"
+    steps = incident.evidence.get("steps_to_recovery")
+    where = "finite again" if incident.kind is Kind.NONFINITE else "back to trend"
+    if steps is None:
+        return where
+    return f"{where} after {steps:,} step{'' if steps == 1 else 's'}"

@@ -1,0 +1,100 @@
+"""One-step-ahead residuals: robust trend, scale and whitening, for all signals at once.
+
+A signal's state is one column of a float array; the rows are named below. All functions work on row views of shape
+(signals,) and change them in place, so the same code serves all signals of a step or a part of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Rows of the state: samples seen, Holt level and slope, innovation variance, last clipped innovation, and
+# numerator and denominator of the lag-1 autocorrelation. FLOOR is the smallest variance believed.
+SEEN, LEVEL, SLOPE, VARIANCE, LAST, AUTO_NUM, AUTO_DEN, FLOOR = range(8)
+RESIDUAL_ROWS = 8
+
+INIT_SAMPLES = 48
+_CLIP = 3.0  # innovations beyond this many sd move the trend no further
+_VARIANCE_GAIN = 1 / 256
+_CONSISTENCY = 1.03  # E[min(z^2, 9)] = 1 / 1.03 for a Gaussian z
+_AUTO_GAIN = 0.004
+_MAX_AUTO = 0.8
+_SLOPE_RATIO = 1 / 64
+_SLOPE_SETTLES = 200
+MATURE_SAMPLES = 2 * 256  # from here on all gains are constant for any memory up to 256
+
+
+def initial_rows(values: Floats, floor_sd: float) -> Floats:
+    """State of one signal after its first 48 finite values, already on the scale on which it is judged.
+
+    Medians of the two halves give level and slope; the MAD of the first differences gives the variance.
+    """
+    half = INIT_SAMPLES // 2
+    first, second = np.median(values[:half]), np.median(values[half:])
+    slope = (second - first) / half
+    differences = np.diff(values)
+    spread = 1.4826 * np.median(np.abs(differences - np.median(differences)))
+    rows = np.zeros(RESIDUAL_ROWS)
+    rows[SEEN] = INIT_SAMPLES
+    rows[LEVEL] = second + (half - 1) / 2 * slope
+    rows[SLOPE] = slope
+    rows[FLOOR] = floor_sd**2
+    rows[VARIANCE] = max(spread**2 / 2, rows[FLOOR])
+    rows[AUTO_DEN] = 1.0
+    return rows
+
+
+def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: bool) -> tuple[Floats, Floats, Floats]:
+    """Whitened residual u, prediction and its sd for the new values ``x``; then learn from them.
+
+    Holt's linear trend with innovations clipped at 3 sd (Gelper, Fried and Croux 2010), a recursive variance of the
+    clipped innovations, and AR(1) whitening with the autocorrelation measured on the way.
+
+    Args:
+        rows: the eight state rows, each of shape (signals,).
+        x: values of shape (signals,), finite.
+        memory: time constant of the trend, in samples.
+        is_mature: every signal has seen at least ``MATURE_SAMPLES``, so that the gains have settled.
+    """
+    seen, level, slope, variance, last, auto_num, auto_den, floor = rows
+    seen += 1
+    predicted = level + slope
+    sd = np.sqrt(variance)
+    z = x - predicted
+    z /= sd
+    z_clipped = np.minimum(z, _CLIP)
+    np.maximum(z_clipped, -_CLIP, out=z_clipped)
+
+    level_gain: float | Floats
+    slope_gain: float | Floats
+    variance_gain: float | Floats
+    if is_mature:
+        level_gain = 1.0 / memory
+        slope_gain = level_gain * _SLOPE_RATIO
+        variance_gain = _VARIANCE_GAIN
+    else:
+        level_gain = np.maximum(1.0 / memory, 2 / (seen + 1))
+        early_ratio = np.maximum(_SLOPE_RATIO, 2 / (seen + 1))
+        slope_gain = level_gain * np.where(seen > _SLOPE_SETTLES, _SLOPE_RATIO, early_ratio)
+        variance_gain = np.maximum(_VARIANCE_GAIN, 1 / (seen + 1))
+
+    step = z_clipped * sd
+    level[:] = predicted + level_gain * step
+    slope += slope_gain * step
+    square = z_clipped * z_clipped
+    variance *= 1 + variance_gain * (_CONSISTENCY * square - 1)
+    np.maximum(variance, floor, out=variance)
+
+    auto_num += _AUTO_GAIN * (z_clipped * last - auto_num)
+    auto_den += _AUTO_GAIN * (square - auto_den)
+    phi = auto_num / auto_den
+    np.maximum(phi, 0.0, out=phi)
+    np.minimum(phi, _MAX_AUTO, out=phi)
+    u = (z - phi * last) / np.sqrt(1 - phi * phi)
+    last[:] = z_clipped
+    return u, predicted, sd

@@ -1,0 +1,99 @@
+"""False-alarm budget -> thresholds that no run's own noise can undercut.
+
+Each threshold is the larger of a floor that holds for any clipped noise and what the tail seen in this run demands:
+exceedances of a chart over a fixed level are counted and averaged with a prior, and the tail is extended to the
+wanted rate, exponentially for the CUSUM charts and as a generalised Pareto tail (Pickands 1975) with fixed shape for
+the outlier chart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+OUTLIER_LEVEL = 2.5
+EXCURSION_LEVEL = 3.0
+EXCURSION_ENDS = 1.0
+MAX_CHART_THRESHOLD = 40.0
+MIN_OUTLIER_THRESHOLD, MAX_OUTLIER_THRESHOLD = 7.0, 30.0
+FORGET_AFTER = 6000
+
+_TAIL_SHAPE = 0.2
+# Prior of each chart: weight in exceedances, mean excess, rate per sample.
+_OUTLIER_PRIOR = (20.0, 0.45, 0.0095)
+_LEVEL_PRIOR = (8.0, 0.9, 0.006)
+_SCALE_PRIOR = (8.0, 1.0, 0.006)
+
+
+def rate_per_chart(false_alarms_per_10k: float, signals: int) -> float:
+    """Bonferroni share of the budget for one chart of one signal at one sample; three charts a signal."""
+    return false_alarms_per_10k / 1e4 / (3 * max(signals, 1))
+
+
+@dataclass(slots=True)
+class Tails:
+    """What one signal's charts have done so far in quiet times, and the thresholds that follow."""
+
+    samples: float = 0.0
+    outliers: float = 0.0
+    outlier_excess: float = 0.0
+    level_excursions: float = 0.0
+    level_excess: float = 0.0
+    scale_excursions: float = 0.0
+    scale_excess: float = 0.0
+    # Largest chart value of the excursion now under way, 0.0 if there is none.
+    level_peak: float = 0.0
+    scale_peak: float = 0.0
+
+    def outlier_threshold(self, q: float) -> float:
+        mean, ratio = _tail(_OUTLIER_PRIOR, self.outliers, self.outlier_excess, self.samples, q)
+        reach = math.pow(ratio, _TAIL_SHAPE) - 1
+        threshold = OUTLIER_LEVEL + mean * (1 - _TAIL_SHAPE) / _TAIL_SHAPE * reach
+        return min(max(threshold, MIN_OUTLIER_THRESHOLD), MAX_OUTLIER_THRESHOLD)
+
+    def level_threshold(self, q: float) -> float:
+        mean, ratio = _tail(_LEVEL_PRIOR, self.level_excursions, self.level_excess, self.samples, q)
+        return min(max(math.log(0.1 / q), EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
+
+    def scale_threshold(self, q: float) -> float:
+        mean, ratio = _tail(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples, q)
+        return min(max(math.log(0.1 / q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
+
+    def learn(self, u: float, level: float, scale: float, q: float, *, is_quiet: bool) -> None:
+        """Take in one sample's charts; nothing that happens within the cool-down of an alarm teaches the tail."""
+        if is_quiet and OUTLIER_LEVEL < u < self.outlier_threshold(q):
+            self.outliers += 1
+            self.outlier_excess += u - OUTLIER_LEVEL
+        if level > EXCURSION_LEVEL:
+            self.level_peak = max(self.level_peak, level)
+        elif self.level_peak and level < EXCURSION_ENDS:
+            if is_quiet:
+                self.level_excursions += 1
+                self.level_excess += min(self.level_peak, self.level_threshold(q)) - EXCURSION_LEVEL
+            self.level_peak = 0.0
+        if scale > EXCURSION_LEVEL:
+            self.scale_peak = max(self.scale_peak, scale)
+        elif self.scale_peak and scale < EXCURSION_ENDS:
+            if is_quiet:
+                self.scale_excursions += 1
+                self.scale_excess += min(self.scale_peak, self.scale_threshold(q)) - EXCURSION_LEVEL
+            self.scale_peak = 0.0
+
+    def forget(self) -> None:
+        """Halve all counts, so that the tail follows a run whose noise changes over tens of thousands of steps."""
+        self.samples /= 2
+        self.outliers /= 2
+        self.outlier_excess /= 2
+        self.level_excursions /= 2
+        self.level_excess /= 2
+        self.scale_excursions /= 2
+        self.scale_excess /= 2
+
+
+def _tail(
+    prior: tuple[float, float, float], count: float, excess: float, samples: float, q: float
+) -> tuple[float, float]:
+    """Mean excess and how many times more often than ``q`` the fixed level is exceeded (at least once)."""
+    weight, mean, rate = prior
+    seen_rate = (weight + count) / (weight / rate + samples)
+    return (weight * mean + excess) / (weight + count), max(seen_rate / q, 1.0)

@@ -1,0 +1,254 @@
+"""The one object every adapter talks to: samples in; run log first, then sinks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time as clock
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import MonitorConfig, load_config
+from .detection.detector import InstabilityDetector
+from .readers import read_run
+from .resume import restore
+from .rundir import RunDirectoryError
+from .runlog import FILE_NAME, RunLog
+from .sinks.base import Sink
+from .sinks.dispatch import SinkThread
+from .telemetry import Event, Incident, Sample
+
+logger = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Watches one run: detects, logs and tells. Nothing it does can end or delay the training.
+
+    >>> from pretrain_monitor import ListSink
+    >>> sink = ListSink()
+    >>> monitor = Monitor(config={"console": {"enabled": False}}, sinks=[sink])
+    >>> monitor.start()
+    >>> _ = monitor.observe(Sample(1, {"loss": 3.2}))
+    >>> monitor.finish()
+    >>> len(sink.samples)
+    1
+
+    Args:
+        run_dir: where the run log and the event files go; None keeps nothing on disk.
+        config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+        sinks: further receivers of samples and events, each served by a thread of its own.
+
+    Raises:
+        ConfigError: a setting that does not exist or cannot be used.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path | None = None,
+        config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
+        *,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.config = load_config(config)
+        self.detector = InstabilityDetector(self.config)
+        self._user_sinks = tuple(sinks)
+        self._log: RunLog | None = None
+        self._sinks: list[SinkThread] = []
+        self._is_running = False
+        self._detection_failed = False
+        self.tokens_seen: int | None = 0  # as of the step at which watching began; None if nobody knows
+        self._resumed_from: int | None = None
+        self._snapshot_step = 0
+        self._was_told: set[str] = set()
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """Every incident so far in its latest state, in the order of detection."""
+        return self.detector.incidents
+
+    @property
+    def is_running(self) -> bool:
+        return self._is_running
+
+    def start(self, step: int = 0, *, summary_writer: Any = None) -> None:
+        """Begin watching after ``step`` completed optimizer steps.
+
+        A run directory that already holds steps is continued: the detector is brought to where it was at ``step``,
+        and whatever the log holds past it is superseded. Never raises.
+
+        Args:
+            step: 0 for a fresh run, the restored global step for a resumed one.
+            summary_writer: the trainer's own TensorBoard writer, if it has one: anything with
+                ``add_summary(summary, global_step)``.
+        """
+        if self._is_running:
+            self.finish("restarted")
+        self.detector = InstabilityDetector(self.config)
+        self._detection_failed = False
+        self.tokens_seen = None if step > 0 else 0
+        self._resumed_from = step if step > 0 else None
+        self._snapshot_step = step
+        self._was_told.clear()
+        self._is_running = True
+        if self.run_dir is not None:
+            self._guarded("the run log", self._open_log, self.run_dir, step)
+        self._guarded("the built-in sinks", self._open_sinks, step, summary_writer)
+
+    def observe(self, sample: Sample) -> list[Event]:
+        """Take in one sample: detect, write to the run log, hand on to the sinks. Never raises.
+
+        Returns:
+            What the sample opened, changed or closed.
+        """
+        if not self._is_running:
+            self.start(max(sample.step - 1, 0))
+        last = self.detector.last_step
+        if last is not None and (sample.step < last or (sample.step == last and "loss" in sample.metrics)):
+            self._tell_once(
+                "order", "step %d came after step %d and is left out: steps may not go backwards", sample.step, last
+            )
+            return []
+        if sample.time is None:
+            sample = replace(sample, time=clock.time())
+        if self._resumed_from is not None:
+            sample = replace(sample, meta={**(sample.meta or {}), "resumed_from": self._resumed_from})
+            self._resumed_from = None
+        events = self._detect(sample)
+        if self._log is not None:
+            self._guarded("the run log", self._log.write, sample, events)
+            if sample.step - self._snapshot_step >= self.config.snapshot_steps:
+                self._guarded("the run log", self.snapshot)
+        if self._sinks:
+            shown = self._shown(sample)
+            for sink in self._sinks:
+                sink.put(shown, events)
+        return events
+
+    def checkpointed(self) -> None:
+        """Say that the trainer saved a checkpoint, so that resuming from it is quick. Never raises."""
+        # Replaying a thousand samples takes a tenth of a second: nearer snapshots would only fill the log.
+        step = self.detector.last_step
+        if self._log is not None and step is not None and step - self._snapshot_step >= 1000:
+            self._guarded("the run log", self.snapshot)
+
+    def snapshot(self) -> None:
+        """Write the detector's state into the run log."""
+        step = self.detector.last_step
+        if self._log is not None and step is not None and not self._detection_failed:
+            self._log.write_snapshot(step, self.config.detection_key(), self.detector.state_dict())
+            self._snapshot_step = step
+
+    def finish(self, reason: str = "finished") -> None:
+        """End watching: close what is open, flush everything, print the summary. Never raises; may be called twice."""
+        if not self._is_running:
+            return
+        self._is_running = False
+        events: list[Event] = []
+        if not self._detection_failed:
+            events = self._guarded("detection", self.detector.finish) or []
+        if self._log is not None:
+            self._guarded("the run log", self._log.write_events, events)
+            self._guarded("the run log", self._log.end, self.detector.last_step or 0, reason)
+            self._guarded("the run log", self._log.close)
+            self._log = None
+        for sink in self._sinks:
+            sink.put(None, events)
+        for sink in self._sinks:
+            self._guarded("a sink", sink.close, self.config.sink_timeout_s)
+        self._sinks = []
+
+    def _open_log(self, run_dir: Path, step: int) -> None:
+        try:
+            log = RunLog(run_dir)
+        except RunDirectoryError as error:
+            logger.error("%s. Training goes on; incidents are told but nothing is written", error)
+            return
+        has_past = (run_dir / FILE_NAME).stat().st_size > 0
+        if has_past and step > 0:
+            self._continue(run_dir / FILE_NAME, step)
+        log.begin(step if has_past else None, pid=os.getpid())
+        self._log = log
+        config = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        (run_dir / "config.yaml").write_text(config, encoding="utf-8")
+
+    def _continue(self, path: Path, step: int) -> None:
+        try:
+            last = restore(self.detector, path, step)
+        except Exception:
+            self.detector = InstabilityDetector(self.config)
+            logger.exception("%s: the past of this run cannot be read; detection starts afresh at step %d", path, step)
+            return
+        self.tokens_seen = last.tokens_seen if last is not None else None
+
+    def _open_sinks(self, step: int, summary_writer: Any) -> None:
+        sinks = list(self._user_sinks)
+        if self.config.console.enabled:
+            from .sinks.console import ConsoleSink
+
+            sinks.append(ConsoleSink(self.config.console, self.run_dir))
+        if self.config.tensorboard.enabled:
+            from .tensorboard.panels import open_panels
+
+            panels = open_panels(self.config.tensorboard, self.run_dir, summary_writer, step)
+            if panels is not None:
+                sinks.append(panels)
+        self._sinks = [SinkThread(sink) for sink in sinks]
+
+    def _detect(self, sample: Sample) -> list[Event]:
+        if self._detection_failed:
+            return []
+        try:
+            return self.detector.update(sample)
+        except Exception:
+            self._detection_failed = True
+            logger.exception("detection failed and is switched off; telemetry is still logged and training goes on")
+            return []
+
+    def _shown(self, sample: Sample) -> Sample:
+        """The sample as sinks see it: with what was expected of loss and gradient norm beside what came."""
+        extra: dict[str, float] = {}
+        if not self._detection_failed:
+            for name in ("loss", "grad_norm"):
+                if name in sample.metrics and (band := self.detector.band(name)):
+                    extra[f"{name}/expected"], extra[f"{name}/lower"], extra[f"{name}/upper"] = band
+        return replace(sample, metrics={**sample.metrics, **extra}) if extra else sample
+
+    def _guarded(self, what: str, function: Any, *args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception:
+            if what not in self._was_told:
+                self._was_told.add(what)
+                logger.exception("%s failed; training goes on", what)
+            return None
+
+    def _tell_once(self, key: str, message: str, *args: Any) -> None:
+        if key not in self._was_told:
+            self._was_told.add(key)
+            logger.warning(message, *args)
+
+
+def replay(
+    path_or_samples: str | Path | Iterable[Sample],
+    config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
+) -> list[Incident]:
+    """Run the detector over a log or over samples; the incidents in their final state, in order of onset.
+
+    >>> [str(incident.kind) for incident in replay([Sample(1, {"loss": float("nan")})])]
+    ['nonfinite']
+
+    Raises:
+        LogError: the log cannot be read; one line for the user.
+        ConfigError: a setting that does not exist or cannot be used.
+    """
+    detector = InstabilityDetector(config)
+    samples = read_run(path_or_samples) if isinstance(path_or_samples, str | Path) else path_or_samples
+    for sample in samples:
+        detector.update(sample)
+    detector.finish()
+    return sorted(detector.incidents, key=lambda incident: (incident.onset_step, incident.detected_step))

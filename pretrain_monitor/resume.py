@@ -1,0 +1,57 @@
+"""Brings a fresh detector to where it was at a step, from the run log alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from .detection.detector import InstabilityDetector
+from .runlog import RunLogIndex, read_records
+from .telemetry import Event, Incident, Sample
+
+logger = logging.getLogger(__name__)
+
+
+def restore(detector: InstabilityDetector, path: Path, step: int) -> Sample | None:
+    """The last sample at or before ``step``, with ``detector`` in the state it had then.
+
+    Loads the last snapshot at or before ``step`` and replays the samples after it.
+
+    The state is a pure function of the samples, so this is exact. A snapshot made under other detection settings
+    cannot be used; then everything is replayed, which takes about a minute per million steps.
+    """
+    last = None
+    index = RunLogIndex.of(path)
+    start = index.last_snapshot(step)
+    if start and not _load(detector, path, index, start):
+        logger.info("%s: detection settings have changed; replaying the run from its start", path)
+        start = 0
+    for record in read_records(path, start=start, index=index):
+        if record["type"] == "sample" and record["step"] <= step:
+            last = Sample.from_json(record)
+            detector.update(last)
+    return last
+
+
+def _load(detector: InstabilityDetector, path: Path, index: RunLogIndex, start: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(start)
+        snapshot = json.loads(file.readline())
+    if snapshot["key"] != detector.config.detection_key():
+        return False
+    detector.load_state_dict(snapshot["state"], _incidents_before(path, index, start))
+    return True
+
+
+def _incidents_before(path: Path, index: RunLogIndex, stop: int) -> list[Incident]:
+    latest: dict[str, Incident] = {}
+    with path.open("rb") as file:
+        for offset in index.events:
+            if offset >= stop:
+                break
+            file.seek(offset)
+            event = Event.from_json(json.loads(file.readline()))
+            if not index.is_superseded(offset, event.step):
+                latest[event.incident_id] = event.incident
+    return list(latest.values())
