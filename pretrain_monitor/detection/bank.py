@@ -51,6 +51,7 @@ class SignalBank:
         self._warmup = warmup
         self._memory = memory
         self._transform = transform
+        self._q = rate_per_chart(false_alarms_per_10k, 1)
         self._column: dict[str, int] = {}
         self._state = np.zeros((_STATE_ROWS, 0))
         self._rows: list[Floats] = []
@@ -71,7 +72,7 @@ class SignalBank:
         for name in metrics:
             if name not in self._column:
                 self._admit(name)
-        values = np.array([metrics.get(name, math.nan) for name in self.names])
+        values = self._row(metrics)
         finite = np.isfinite(values)
         is_complete = bool(finite.all())
         alarms: list[Alarm] = []
@@ -95,6 +96,12 @@ class SignalBank:
                 alarms += self._advance(columns, part, list(part), values)
                 self._state[:, columns] = part
         return alarms
+
+    def _row(self, metrics: Mapping[str, float]) -> Floats:
+        """The sample in the order of the columns, NaN where it has nothing to say."""
+        if len(metrics) == len(self.names) and list(metrics) == self.names:
+            return np.array(list(metrics.values()), dtype=np.float64)
+        return np.array([metrics.get(name, math.nan) for name in self.names], dtype=np.float64)
 
     def band(self, name: str, width_sd: float = 3.0) -> tuple[float, float, float] | None:
         """Expected value of the newest sample and the band around it, in the signal's own unit; None in warm-up."""
@@ -186,45 +193,40 @@ class SignalBank:
         seen: Floats,
     ) -> list[Alarm]:
         """Thresholds, tail learning and alarms for the few signals that stand out at this sample."""
-        q = rate_per_chart(self._rate, sum(name in self._column for name in ALERTING))
+        q = self._q
         alarms = []
-        for place in notable.tolist():
+        places = notable.tolist()
+        # One conversion of all instead of one per signal: a numpy scalar costs more than the judgement.
+        taken = (u, level, scale, quiet, seen, self._learned[columns])
+        entries = zip(places, *(array[notable].tolist() for array in taken), strict=True)
+        for place, u_, level_, scale_, is_quiet, seen_, learned in entries:
             column = place if isinstance(columns, slice) else int(columns[place])
             tails = self._tails[column]
-            tails.samples = float(self._learned[column])
-            outlier_limit = tails.outlier_threshold(q)
-            level_limit = tails.level_threshold(q)
-            scale_limit = tails.scale_threshold(q)
-            tails.learn(float(u[place]), float(level[place]), float(scale[place]), q, is_quiet=bool(quiet[place]))
-            if seen[place] > self._warmup:
-                fired = [
-                    (Chart.OUTLIER, float(u[place]), outlier_limit),
-                    (Chart.LEVEL, float(level[place]), level_limit),
-                    (Chart.SCALE, float(scale[place]), scale_limit),
-                ]
-                fired = [entry for entry in fired if entry[1] > entry[2]]
-                if fired:
-                    name, expected = self.names[column], self.band(self.names[column])
-                    center = expected[0] if expected else None
-                    alarms += [Alarm(name, *entry, float(values[column]), center) for entry in fired]
-                    self._cool[column] = _COOL_DOWN
-                    charts = {entry[0] for entry in fired}
-                    if Chart.LEVEL in charts:
-                        reset_level(cusums, place)
-                        tails.level_peak = 0.0
-                    if Chart.SCALE in charts:
-                        reset_scale(cusums, place)
-                        tails.scale_peak = 0.0
-            if self._learned[column] > FORGET_AFTER:
-                self._learned[column] /= 2
-                tails.samples /= 2
+            tails.samples = learned
+            fired = tails.exceeded(u_, level_, scale_, q) if seen_ > self._warmup else []
+            tails.learn(u_, level_, scale_, q, is_quiet=is_quiet)
+            if fired:
+                name, expected = self.names[column], self.band(self.names[column])
+                center = expected[0] if expected else None
+                alarms += [Alarm(name, *entry, float(values[column]), center) for entry in fired]
+                self._cool[column] = _COOL_DOWN
+                charts = {entry[0] for entry in fired}
+                if Chart.LEVEL in charts:
+                    reset_level(cusums, place)
+                    tails.level_peak = 0.0
+                if Chart.SCALE in charts:
+                    reset_scale(cusums, place)
+                    tails.scale_peak = 0.0
+            if tails.samples > FORGET_AFTER:
                 tails.forget()
+                self._learned[column] = tails.samples
             self._has_excursion[column] = bool(tails.level_peak or tails.scale_peak)
         return alarms
 
     def _admit(self, name: str) -> None:
         self._column[name] = len(self.names)
         self.names.append(name)
+        self._q = rate_per_chart(self._rate, sum(name in self._column for name in ALERTING))
         self.history.add_column()
         self._state = np.concatenate([self._state, np.zeros((_STATE_ROWS, 1))], axis=1)
         self._rows = list(self._state)

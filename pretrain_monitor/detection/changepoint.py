@@ -114,22 +114,37 @@ def raised_segments(y: Floats, parts: list[Segment], alarm: int) -> list[Segment
     return [part for part in parts if part.level > RAISED_SD and part.last > alarm - 40]
 
 
-def onset_index(y: Floats, parts: list[Segment], alarm: int) -> int:
-    """Index at which the change behind an alarm at index ``alarm`` begins.
+def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tuple[int, int]:
+    """First and last index of the change behind an alarm at index ``alarm``.
 
-    The first raised segment if there is one. A change too short for a segment begins where the run of values beyond
-    3 sd that ends at the alarm begins; the alarm itself is the last resort.
+    Args:
+        y: distance from the frozen trend in sd.
+        raised: its segments above trend, see ``raised_segments``.
+        is_shift: the level chart fired: a change too small or short for a segment is then the stretch that made the
+            chart grow, and otherwise the run of values beyond 3 sd around the alarm.
     """
-    raised = raised_segments(y, parts, alarm)
     if raised and raised[0].first <= alarm + 1:
-        first = raised[0].first
+        first, last = raised[0].first, raised[-1].last
         # The segmentation sees values clipped at 4 sd and may start one row late or early: take the first clear one.
         while first < raised[0].last and y[first] < RAISED_SD / 2:
             first += 1
         while first > 0 and y[first - 1] > 2 * RAISED_SD:
             first -= 1
-        return first
-    first = min(alarm, len(y) - 1)
-    while first > 0 and y[first - 1] > 3.0:
-        first -= 1
-    return first
+    elif is_shift:
+        first, last = _excursion(y, alarm)
+    else:
+        first = last = min(alarm, len(y) - 1)
+        while first > 0 and y[first - 1] > 3.0:
+            first -= 1
+    while last + 1 < len(y) and y[last + 1] > RAISED_SD:
+        last += 1
+    return first, last
+
+
+def _excursion(y: Floats, alarm: int) -> tuple[int, int]:
+    """The stretch around ``alarm`` over which a CUSUM tuned to half a standard deviation grows (Page 1954)."""
+    increments = np.clip(y, -2.0, 2.0) - 0.25
+    before = np.cumsum(increments[: alarm + 1])
+    first = int(np.argmin(before[:-1])) + 1 if alarm > 0 else 0
+    after = np.cumsum(increments[first:])
+    return first, max(first + int(np.argmax(after)), min(alarm, len(y) - 1))

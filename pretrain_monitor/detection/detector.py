@@ -49,7 +49,8 @@ class InstabilityDetector:
         self._early = EarlyLossRule(settings.warmup_steps)
         self._schedule = LearningRateRule()
         self._tracker = IncidentTracker(self._bank, settings.merge_steps, settings.confirm_steps)
-        self._is_charted: dict[str, bool] = {}
+        self._names: tuple[str, ...] = ()
+        self._uncharted: list[str] = []
         self._incidents: dict[str, Incident] = {}
         self._steps = 0
         self._backoffs: deque[int] = deque(maxlen=_BACKOFF_LIMIT)
@@ -119,13 +120,20 @@ class InstabilityDetector:
         self._incidents = {incident.id: incident for incident in incidents}
 
     def _charted(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        known = self._is_charted
-        for name in metrics:
-            if name not in known:
-                known[name] = not (
-                    name in _NOT_CHARTED or name.startswith(_NOT_CHARTED_PREFIXES) or name in self.config.ignore_signals
-                )
-        return {name: value for name, value in metrics.items() if known[name]}
+        # Names hardly ever change from one sample to the next; asking each of a hundred would take longer than a chart.
+        names = tuple(metrics)
+        if names != self._names:
+            self._names = names
+            self._uncharted = [name for name in names if not self._is_charted(name)]
+        charted = dict(metrics)
+        for name in self._uncharted:
+            del charted[name]
+        return charted
+
+    def _is_charted(self, name: str) -> bool:
+        if name in _NOT_CHARTED or name.startswith(_NOT_CHARTED_PREFIXES):
+            return False
+        return name not in self.config.ignore_signals
 
     def _judge_rate(self, rate: float, meta: Mapping[str, Any] | None) -> Alarm | None:
         if "learning_rate" in self.config.ignore_signals:

@@ -12,7 +12,7 @@ import numpy as np
 from ..telemetry import Change, Event, Incident, Kind, Severity, Status
 from .alarm import Alarm, Chart
 from .bank import SignalBank
-from .changepoint import FrozenBaseline, Segment, freeze, onset_index, raised_segments, segments
+from .changepoint import FrozenBaseline, freeze, raised_segments, segments, span
 from .classify import classify_loss
 from .history import KEPT_ROWS
 from .messages import advise, describe
@@ -35,6 +35,7 @@ class OpenIncident:
     opened_step: int
     detected_step: int
     last_alarm_row: int
+    last_alarm_step: int
     severity: Severity
     kind: Kind
     signals: list[str]  # in the order in which they joined
@@ -66,13 +67,13 @@ class IncidentTracker:
 
     Args:
         bank: the charts whose alarms arrive here; its history holds the samples.
-        merge_rows: quiet rows after which an incident that is back at trend is over.
+        merge_steps: quiet steps after which an incident that is back at trend is over.
         confirm_rows: rows after which a level that has not come back is called lasting.
     """
 
-    def __init__(self, bank: SignalBank, merge_rows: int, confirm_rows: int) -> None:
+    def __init__(self, bank: SignalBank, merge_steps: int, confirm_rows: int) -> None:
         self._bank = bank
-        self._merge_rows = merge_rows
+        self._merge_steps = merge_steps
         self._confirm_rows = confirm_rows
         self._open: OpenIncident | None = None
         self._last_id = ""
@@ -117,6 +118,7 @@ class IncidentTracker:
             incident.severity = severity
             incident.detected_step = step
         incident.last_alarm_row = row
+        incident.last_alarm_step = step
         if is_new:
             incident.kind = self._provisional_kind(incident)
             self._review(incident, row)
@@ -137,6 +139,7 @@ class IncidentTracker:
             opened_step=step,
             detected_step=step,
             last_alarm_row=row,
+            last_alarm_step=step,
             severity=Severity.INFO,
             kind=Kind.SPIKE,
             signals=[],
@@ -207,8 +210,11 @@ class IncidentTracker:
     def _follow(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
         """Look at an open incident as time passes: revise it, and close it when it is over or here to stay."""
         age = row - incident.opened_row
-        quiet = row - incident.last_alarm_row
-        if quiet >= self._merge_rows and not self._is_raised(incident):
+        # Counted in optimizer steps, so that a log with every tenth step merges what a full one would; but never in
+        # fewer rows than it takes to see that the signal is back.
+        is_quiet = step - incident.last_alarm_step >= self._merge_steps
+        is_quiet = is_quiet and row - incident.last_alarm_row >= _RECENT_ROWS
+        if is_quiet and not self._is_raised(incident):
             self._review(incident, row)
             return [self._close(step, incident, Status.RECOVERED)]
         if age == 0 or age % _REVIEW_ROWS:
@@ -260,7 +266,7 @@ class IncidentTracker:
         alarm = min(int(np.searchsorted(rows, incident.alarm_rows[lead])), len(rows) - 1)
         parts = segments(y)
         raised = raised_segments(y, parts, alarm)
-        onset = onset_index(y, parts, alarm)
+        onset, last = span(y, raised, alarm, is_shift=incident.has(lead, Chart.LEVEL))
         # Once the window has moved past the onset it can only be remembered.
         if rows[0] <= incident.onset_row:
             incident.onset_row = int(rows[onset])
@@ -280,16 +286,7 @@ class IncidentTracker:
             )
         else:
             incident.kind = self._provisional_kind(incident)
-        incident.end_step = self._end_step(incident, rows, y, raised, onset)
-
-    def _end_step(
-        self, incident: OpenIncident, rows: np.ndarray, y: np.ndarray, raised: list[Segment], onset: int
-    ) -> int | None:
-        """First step back at trend after the last raised stretch; None if there is none yet."""
-        last = max((part.last for part in raised), default=onset)
-        while last + 1 < len(y) and y[last + 1] > 2.0:
-            last += 1
-        return self._bank.history.step_of(int(rows[last + 1])) if last + 1 < len(rows) else None
+        incident.end_step = step_of(int(rows[last + 1])) if last + 1 < len(rows) else None
 
     def _log_ratio(self, incident: OpenIncident) -> float:
         """Log of the recent loss over what the trend before the incident expects."""

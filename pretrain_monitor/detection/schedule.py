@@ -53,9 +53,9 @@ class LearningRateRule:
 
     def _jump(self, rate: float, last: float, change: float) -> Alarm | None:
         # The first steps of a warm-up multiply the rate too; only a change unlike the previous ones is a jump.
-        if len(self._changes) < 2 or rate <= JUMP_UP * last or change <= _GROWTH * max(self._changes):
+        if last <= 0 or len(self._changes) < 2 or rate <= JUMP_UP * last or change <= _GROWTH * max(self._changes):
             return None
-        return _alarm("jump", rate / last if last else math.inf, JUMP_UP, rate, last)
+        return _alarm("jump", rate / last, JUMP_UP, rate, last)
 
     def state_dict(self) -> dict[str, Any]:
         return {

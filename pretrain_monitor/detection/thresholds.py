@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .alarm import Chart
+
 OUTLIER_LEVEL = 2.5
 EXCURSION_LEVEL = 3.0
 EXCURSION_ENDS = 1.0
@@ -59,25 +61,41 @@ class Tails:
         mean, ratio = _tail(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples, q)
         return min(max(math.log(0.1 / q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
 
+    def exceeded(self, u: float, level: float, scale: float, q: float) -> list[tuple[Chart, float, float]]:
+        """The charts over their thresholds, with score and threshold; limits that cannot matter are not computed."""
+        found = []
+        limit: float
+        if u > MIN_OUTLIER_THRESHOLD and u > (limit := self.outlier_threshold(q)):
+            found.append((Chart.OUTLIER, u, limit))
+        floor = math.log(0.1 / q)
+        if level > floor and level > (limit := self.level_threshold(q)):
+            found.append((Chart.LEVEL, level, limit))
+        if scale > floor and scale > (limit := self.scale_threshold(q)):
+            found.append((Chart.SCALE, scale, limit))
+        return found
+
     def learn(self, u: float, level: float, scale: float, q: float, *, is_quiet: bool) -> None:
         """Take in one sample's charts; nothing that happens within the cool-down of an alarm teaches the tail."""
-        if is_quiet and OUTLIER_LEVEL < u < self.outlier_threshold(q):
-            self.outliers += 1
-            self.outlier_excess += u - OUTLIER_LEVEL
+        outlier_limit = self.outlier_threshold(q) if u > OUTLIER_LEVEL else 0.0
         if level > EXCURSION_LEVEL:
             self.level_peak = max(self.level_peak, level)
         elif self.level_peak and level < EXCURSION_ENDS:
             if is_quiet:
+                excess = min(self.level_peak, self.level_threshold(q)) - EXCURSION_LEVEL
                 self.level_excursions += 1
-                self.level_excess += min(self.level_peak, self.level_threshold(q)) - EXCURSION_LEVEL
+                self.level_excess += excess
             self.level_peak = 0.0
         if scale > EXCURSION_LEVEL:
             self.scale_peak = max(self.scale_peak, scale)
         elif self.scale_peak and scale < EXCURSION_ENDS:
             if is_quiet:
+                excess = min(self.scale_peak, self.scale_threshold(q)) - EXCURSION_LEVEL
                 self.scale_excursions += 1
-                self.scale_excess += min(self.scale_peak, self.scale_threshold(q)) - EXCURSION_LEVEL
+                self.scale_excess += excess
             self.scale_peak = 0.0
+        if is_quiet and OUTLIER_LEVEL < u < outlier_limit:
+            self.outliers += 1
+            self.outlier_excess += u - OUTLIER_LEVEL
 
     def forget(self) -> None:
         """Halve all counts, so that the tail follows a run whose noise changes over tens of thousands of steps."""
