@@ -72,6 +72,8 @@ class SignalBank:
         for name in metrics:
             if name not in self._column:
                 self._admit(name)
+        if not self.names:
+            return []  # a run may begin with steps that have neither loss nor norm
         values = self._row(metrics)
         finite = np.isfinite(values)
         is_complete = bool(finite.all())

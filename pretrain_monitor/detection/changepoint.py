@@ -14,7 +14,7 @@ import ruptures
 
 from .residual import Floats
 
-_BASELINE_ROWS = 144
+BASELINE_ROWS = 144
 _GAP_ROWS = 16  # rows just before the alarm that may already belong to the event
 _MIN_BASELINE_ROWS = 32
 _EXTRAPOLATE_ROWS = 64  # a power law flattens: no straight line holds for longer
@@ -22,6 +22,9 @@ _MIN_SEGMENT = 3
 _PENALTY = 12.0
 _CLIP_SD = 4.0
 RAISED_SD = 2.0
+_WIDE_SD = 1.8
+_CENTRED_SD = 1.0
+_CLEAR_T = 3.0
 _EARLY_SCALE = 0.05  # log units; the noise of a run is unknown in its first samples
 
 
@@ -55,14 +58,17 @@ def freeze(rows: np.ndarray, x: Floats, alarm_row: int, *, reference: float | No
     """The trend before ``alarm_row``, from the finite samples ``x`` at ``rows``, oldest first.
 
     Args:
-        reference: level to hold against where fewer than 48 quiet samples exist; else the median of what there is.
+        reference: a level to hold against instead of a trend: in the steep descent of the first steps no line holds.
     """
-    start = max(int(rows[0]) if len(rows) else 0, alarm_row - _BASELINE_ROWS)
+    if reference is not None:
+        return _early_baseline(rows, x, alarm_row, reference)
+    start = max(int(rows[0]) if len(rows) else 0, alarm_row - BASELINE_ROWS)
     stop = max(start + _MIN_BASELINE_ROWS, alarm_row - _GAP_ROWS)
     quiet = (rows >= start) & (rows < min(stop, alarm_row))
     base_rows, base = rows[quiet], x[quiet]
     if len(base) < _MIN_BASELINE_ROWS:
-        return _early_baseline(rows, x, alarm_row, reference)
+        recent = x[rows < alarm_row][-8:]
+        return _early_baseline(rows, x, alarm_row, float(np.median(recent)) if len(recent) else 0.0)
     half = len(base) // 2
     first, second = np.median(base[:half]), np.median(base[half:])
     origin = float(np.median(base_rows[:half]))
@@ -75,11 +81,9 @@ def freeze(rows: np.ndarray, x: Floats, alarm_row: int, *, reference: float | No
     return FrozenBaseline(float(first), slope, origin, last_row, center, max(scale, floor))
 
 
-def _early_baseline(rows: np.ndarray, x: Floats, alarm_row: int, reference: float | None) -> FrozenBaseline:
-    before = x[rows < alarm_row]
-    if reference is None:
-        reference = float(np.median(before[-8:])) if len(before) else float(x[-1]) if len(x) else 0.0
-    changes = np.abs(np.diff(before))
+def _early_baseline(rows: np.ndarray, x: Floats, alarm_row: int, reference: float) -> FrozenBaseline:
+    """A flat line at ``reference``; the noise of the first samples includes their descent."""
+    changes = np.abs(np.diff(x[rows < alarm_row]))
     noise = 1.4826 * float(np.median(changes)) / 2**0.5 if len(changes) >= 4 else 0.0
     return FrozenBaseline(reference, 0.0, 0.0, float(alarm_row), 0.0, max(noise, _EARLY_SCALE))
 
@@ -112,6 +116,17 @@ def segments(y: Floats) -> list[Segment]:
 def raised_segments(y: Floats, parts: list[Segment], alarm: int) -> list[Segment]:
     """The segments above trend that belong to an alarm at index ``alarm``."""
     return [part for part in parts if part.level > RAISED_SD and part.last > alarm - 40]
+
+
+def is_only_noise(y: Floats) -> bool:
+    """Whether a level alarm over residuals ``y`` is explained by noise that grew: wide, and centred near the trend.
+
+    A CUSUM of clipped residuals drifts up and down when their spread doubles, and sooner or later crosses any limit.
+    """
+    spread = float(np.std(y))
+    if len(y) < 4 or spread < _WIDE_SD or float(np.median(y)) > _CENTRED_SD:
+        return False
+    return float(np.mean(y)) < _CLEAR_T * spread / len(y) ** 0.5
 
 
 def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tuple[int, int]:

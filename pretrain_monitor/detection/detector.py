@@ -75,10 +75,10 @@ class InstabilityDetector:
         self._steps += 1
         alarms = self._bank.update(sample.step, self._charted(sample.metrics))
         loss = sample.metrics.get("loss")
-        if self._early.seen < self.config.warmup_steps and loss is not None and math.isfinite(loss):
-            self._tracker.early_reference = self._early.reference
-            if alarm := self._early.update(loss):
-                alarms.append(alarm)
+        is_early = self._early.seen < self.config.warmup_steps
+        self._tracker.early_reference = self._early.reference if is_early else None
+        if is_early and loss is not None and math.isfinite(loss) and (alarm := self._early.update(loss)):
+            alarms.append(alarm)
         rate = sample.metrics.get("learning_rate")
         if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
             alarms.append(alarm)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..telemetry import Change, Event, Incident, Kind, Severity, Status
+from ..telemetry import Change, Event, Incident, Kind, Severity, Status, spell_nonfinite
 from .alarm import Alarm, Chart
 from .bank import SignalBank
-from .changepoint import FrozenBaseline, freeze, raised_segments, segments, span
+from .changepoint import BASELINE_ROWS, FrozenBaseline, freeze, is_only_noise, raised_segments, segments, span
 from .classify import classify_loss
 from .history import KEPT_ROWS
 from .messages import advise, describe
@@ -21,8 +21,7 @@ _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
 _RECENT_ROWS = 16
 _RAISED_SD = 1.0
-_BEFORE_ONSET_ROWS = 250
-_LONGEST_ROWS = KEPT_ROWS - _BEFORE_ONSET_ROWS - 100  # no incident but a dead run stays open for longer
+_LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
 _STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY)
 
 
@@ -112,6 +111,8 @@ class IncidentTracker:
             incident = self._open = self._start(step, row, alarms[0])
         before = (incident.severity, incident.kind, tuple(incident.signals))
         for alarm in alarms:
+            if alarm.chart is Chart.LEVEL and self._is_noise(incident, alarm.signal):
+                alarm = replace(alarm, chart=Chart.SCALE)
             self._join(step, row, incident, alarm)
         severity = max(incident.severity, self._severity(incident), key=lambda s: s.rank)
         if severity > incident.severity:
@@ -169,17 +170,28 @@ class IncidentTracker:
             incident.facts.setdefault("first_nonfinite", {"signal": name, "step": step, "value": alarm.value})
             incident.facts["last_nonfinite_row"] = row
 
+    def _is_noise(self, incident: OpenIncident, name: str) -> bool:
+        """Whether a level alarm of ``name`` at the newest row comes from wider noise at the same level."""
+        self._freeze(incident, name)
+        column, baseline = self._bank.column(name), incident.baselines.get(name)
+        if column is None or baseline is None:
+            return False
+        rows, values = self._bank.history.column(column, incident.opened_row - BASELINE_ROWS)
+        y = baseline.residuals(rows, self._bank.to_scale(name, values))
+        first, last = span(y, [], len(y) - 1, is_shift=True)
+        return is_only_noise(y[first : last + 1])
+
     def _freeze(self, incident: OpenIncident, name: str) -> None:
         column = self._bank.column(name)
         if column is None or name in incident.baselines:
             return
-        rows, values = self._bank.history.column(column, incident.opened_row - 2 * _BEFORE_ONSET_ROWS)
+        rows, values = self._bank.history.column(column, incident.opened_row - BASELINE_ROWS)
         before = rows < incident.opened_row
         x = self._bank.to_scale(name, values)
         if not before.any():
             return
         reference = None
-        if name == "loss" and self._bank.seen(name) == 0 and self.early_reference is not None:
+        if name == "loss" and self.early_reference is not None:
             reference = float(self._bank.to_scale(name, self.early_reference))
         incident.baselines[name] = freeze(rows[before], x[before], incident.opened_row, reference=reference)
 
@@ -249,7 +261,7 @@ class IncidentTracker:
 
     def _review(self, incident: OpenIncident, row: int) -> None:
         """Bring onset, peaks, excess loss, segments and kind up to date from the history."""
-        since = max(incident.opened_row - _BEFORE_ONSET_ROWS, 0)
+        since = max(incident.opened_row - BASELINE_ROWS, 0)
         lead = incident.lead
         column, baseline = self._bank.column(lead), incident.baselines.get(lead)
         if column is not None and baseline is not None:
@@ -386,7 +398,9 @@ class IncidentTracker:
         for name in ("learning_rate", "first_nonfinite", "what"):
             if name in incident.facts:
                 evidence[name] = incident.facts[name]
-        return evidence
+        # What comes back from the log must equal what was told live.
+        spelled: dict[str, Any] = spell_nonfinite(evidence)
+        return spelled
 
     def state_dict(self) -> dict[str, Any]:
         opened = None

@@ -85,7 +85,9 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
 
     step = z_clipped * sd
     level[:] = predicted + level_gain * step
-    slope += slope_gain * step
+    # An innovation beyond the clip moves the level but says nothing about the slope: a slope learned from a jump
+    # overshoots when the level arrives, and the end of a fall then looks like a rise.
+    slope += slope_gain * step * (z == z_clipped)
     square = z_clipped * z_clipped
     variance *= 1 + variance_gain * (_CONSISTENCY * square - 1)
     np.maximum(variance, floor, out=variance)

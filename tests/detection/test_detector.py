@@ -1,0 +1,242 @@
+"""The detector as a whole: incidents with kinds, severities, outcomes, and quiet on healthy runs."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from curves import alerts, detect, healthy_run, samples
+
+from pretrain_monitor import Incident, InstabilityDetector, Kind, Sample, Severity, Status
+
+
+def with_event(event: str, seed: int, at: int = 900, n: int = 1400) -> dict[str, np.ndarray]:
+    run = healthy_run(n, seed=seed)
+    loss, norm = run["loss"], run["grad_norm"]
+    if event == "spike":
+        shape = np.exp(-np.arange(120) / 20)
+        loss[at : at + 120] *= 1 + 0.5 * shape
+        norm[at : at + 20] *= 6
+    elif event == "level_shift":
+        loss[at:] *= 1.15
+    elif event == "divergence":
+        loss[at:] += np.minimum(np.arange(n - at) * 0.03, 5.0)
+        norm[at:] *= 4
+    elif event == "drift":
+        loss[at:] *= 1 + 0.4 * np.minimum(np.arange(n - at) / 120, 1.0)
+    elif event == "nonfinite":
+        loss[at:] = np.nan
+        norm[at:] = np.nan
+    elif event == "grad_spike":
+        norm[at : at + 2] *= 15
+    elif event == "bad_batch":
+        loss[at] *= 1.6
+    elif event == "noise_change":
+        rng = np.random.default_rng(seed + 1000)
+        loss[at : at + 300] *= np.exp(0.05 * rng.standard_normal(300))
+    return run
+
+
+def only_alert(run: dict[str, np.ndarray]) -> Incident:
+    _, incidents = detect(samples(run))
+    found = alerts(incidents)
+    assert len(found) == 1, [i.message for i in found]
+    return found[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("event", "kind", "severity", "status"),
+    [
+        ("spike", Kind.SPIKE, Severity.WARNING, Status.RECOVERED),
+        ("level_shift", Kind.LEVEL_SHIFT, Severity.WARNING, Status.PERSISTENT),
+        ("divergence", Kind.DIVERGENCE, Severity.CRITICAL, Status.ENDED_RUN),
+        ("nonfinite", Kind.NONFINITE, Severity.CRITICAL, Status.ENDED_RUN),
+    ],
+)
+def test_one_alert_of_the_right_kind_per_event(event: str, kind: Kind, severity: Severity, status: Status, seed: int):
+    incident = only_alert(with_event(event, seed))
+    assert (incident.kind, incident.severity, incident.status) == (kind, severity, status), incident.message
+    assert incident.signals[0] == "loss"
+    # The divergence is a ramp of half a noise sd per step: it takes some steps to be anything at all.
+    assert abs(incident.onset_step - 901) <= (8 if event == "divergence" else 3)
+    assert 0 <= incident.detected_step - 901 <= (40 if event == "divergence" else 10)
+
+
+@pytest.mark.parametrize("event", ["grad_spike", "bad_batch", "noise_change"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_needs_nobody_at_night_is_information_and_no_alert(event: str, seed: int):
+    _, incidents = detect(samples(with_event(event, seed)))
+    assert alerts(incidents) == []
+    near = [i for i in incidents if abs(i.onset_step - 901) <= 40]
+    assert [i.kind.value for i in near] == [event]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_slow_rise_is_told_as_something_lasting(seed: int):
+    incident = only_alert(with_event("drift", seed))
+    assert incident.kind in (Kind.DRIFT, Kind.LEVEL_SHIFT, Kind.DIVERGENCE)
+    assert incident.status is not Status.RECOVERED
+
+
+def test_ten_healthy_runs_raise_no_more_alerts_than_asked_for():
+    # 10 x 5,000 steps at one alert per 10,000: five are allowed on average.
+    count = sum(len(alerts(detect(samples(healthy_run(5000, seed=100 + seed)))[1])) for seed in range(10))
+    assert count <= 5
+
+
+def test_a_spike_says_what_happened_in_numbers():
+    run = with_event("spike", seed=0)
+    incident = only_alert(run)
+    assert incident.expected == pytest.approx(run["loss"][900] / 1.5, rel=0.1)
+    assert incident.peak == pytest.approx(run["loss"][895:910].max())
+    assert incident.relative_increase == pytest.approx(0.5, abs=0.12)
+    assert incident.score is not None
+    assert 12 < incident.score < 40
+    # 0.5 x level x sum of exp(-t / 20)
+    assert incident.excess_loss == pytest.approx(0.5 * 2.5 * 20, rel=0.25)
+    assert incident.end_step is not None
+    assert 15 < incident.end_step - incident.onset_step < 90
+    assert incident.evidence["steps_to_recovery"] == incident.end_step - incident.onset_step
+    assert incident.evidence["grad_norm_ratio"] == pytest.approx(6, rel=0.5)
+    assert incident.message.startswith("loss rose from 2.")
+    for words in ("at step 901", "together with the gradient norm (x", "back to trend after"):
+        assert words in incident.message
+    assert incident.advice
+
+
+def test_a_nan_among_the_first_ten_steps_is_told_at_its_step():
+    for at in (1, 2, 9):
+        events, incidents = detect(Sample(s, {"loss": math.nan if s == at else 9.0 - 0.1 * s}) for s in range(1, 40))
+        assert events[0].step == at
+        assert incidents[0].severity is Severity.CRITICAL
+        assert incidents[0].onset_step == at
+
+
+def test_a_blow_up_in_warm_up_is_one_alert_that_recovers():
+    run = healthy_run(600, seed=3)
+    run["loss"][60:75] *= 1.8
+    incident = only_alert(run)
+    assert incident.kind is Kind.SPIKE
+    assert incident.status is Status.RECOVERED
+    assert abs(incident.onset_step - 61) <= 3
+    assert incident.detected_step <= 64
+
+
+def test_a_run_that_is_nan_for_thousands_of_steps_is_still_one_incident():
+    run = healthy_run(400, seed=4)
+    stream = [*samples(run), *(Sample(s, {"loss": math.nan, "grad_norm": math.nan}) for s in range(401, 4001))]
+    events, incidents = detect(stream)
+    assert len(incidents) == 1
+    assert [event.change.value for event in events] == ["opened", "closed"]
+    assert incidents[0].status is Status.ENDED_RUN
+
+
+def test_a_nan_that_passes_is_recovered_with_its_length():
+    run = healthy_run(600, seed=5)
+    run["loss"][400:403] = np.nan
+    incident = only_alert(run)
+    assert (incident.onset_step, incident.end_step, incident.status) == (401, 404, Status.RECOVERED)
+    assert "finite again after 3 steps" in incident.message
+
+
+def test_a_burst_of_the_learning_rate_and_the_spike_it_causes_are_one_incident():
+    run = with_event("spike", seed=6)
+    run["learning_rate"][898:908] *= 30
+    incident = only_alert(run)
+    assert incident.kind is Kind.SPIKE
+    assert set(incident.signals) >= {"loss", "learning_rate"}
+    assert "after the learning rate jumped from" in incident.message
+
+
+def test_events_tell_the_story_in_order_and_the_id_never_changes():
+    events, incidents = detect(samples(with_event("level_shift", seed=0)))
+    story = [e for e in events if e.incident_id == alerts(incidents)[0].id]
+    assert story[0].change.value == "opened"
+    assert story[-1].change.value == "closed"
+    assert [e.step for e in story] == sorted(e.step for e in story)
+    assert story[-1].incident == alerts(incidents)[0]
+    assert story[0].incident.status is Status.OPEN
+
+
+def test_two_events_far_apart_are_two_incidents_and_two_close_together_are_one():
+    run = with_event("spike", seed=7)
+    run["loss"][1150:1170] *= 1.5
+    assert len(alerts(detect(samples(run))[1])) == 2
+    run = with_event("spike", seed=7)
+    run["loss"][935:950] *= 1.5
+    assert len(alerts(detect(samples(run))[1])) == 1
+
+
+def test_an_overflow_that_the_loss_scaler_handles_is_no_incident_until_it_repeats():
+    def stream(overflows: set[int]) -> list[Sample]:
+        run = healthy_run(500, seed=8)
+        return [
+            Sample(
+                s.step, {**s.metrics, "loss_scale": 1024.0, **({"grad_norm": math.inf} if s.step in overflows else {})}
+            )
+            for s in samples(run)
+        ]
+
+    assert alerts(detect(stream({3, 4, 5, 250, 400}))[1]) == []
+    found = alerts(detect(stream(set(range(300, 400))))[1])
+    assert [i.kind for i in found] == [Kind.NONFINITE]
+    assert "scaler keeps backing off" in found[0].message
+
+
+def test_an_infinite_gradient_norm_without_a_scaler_is_critical():
+    run = healthy_run(400, seed=9)
+    run["grad_norm"][300] = np.inf
+    assert only_alert(run).severity is Severity.CRITICAL
+
+
+def test_ignored_signals_and_results_of_probes_are_not_charted():
+    run = healthy_run(800, seed=10)
+    run["throughput"] = np.full(800, 100.0)
+    run["throughput"][500:] = 1e6
+    run["heldout/code/perplexity"] = np.linspace(50, 5000, 800)
+    _, incidents = detect(samples(run), {"ignore_signals": ["throughput"]})
+    assert incidents == []
+
+
+def test_steps_that_go_backwards_are_refused_with_both_steps():
+    detector = InstabilityDetector()
+    detector.update(Sample(9, {"loss": 1.0}))
+    with pytest.raises(ValueError, match="step 5 came after step 9"):
+        detector.update(Sample(5, {"loss": 1.0}))
+
+
+def test_the_same_samples_give_the_same_events():
+    run = with_event("spike", seed=11)
+    assert repr(detect(samples(run))) == repr(detect(samples(run)))
+
+
+def test_memory_is_constant():
+    rng = np.random.default_rng(0)
+    detector = InstabilityDetector()
+    names = ["loss", "grad_norm", *(f"grad_norm/block{k}" for k in range(10))]
+
+    def feed(first: int, n: int) -> None:
+        for i, row in enumerate(np.exp(0.1 * rng.standard_normal((n, len(names)))).tolist()):
+            detector.update(Sample(first + i, dict(zip(names, row, strict=True))))
+
+    feed(0, 3000)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    feed(3000, 6000)
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    # What may grow are finished incidents, a kilobyte each.
+    assert grown < 60_000 + 4_000 * len(detector.incidents)
+
+
+def test_a_log_with_every_tenth_step_is_understood_in_steps():
+    run = healthy_run(700, seed=12)
+    run["loss"][400:406] *= 1.5
+    run["grad_norm"][400:406] *= 5
+    stream = [Sample(10 * s.step, s.metrics) for s in samples(run)]
+    _, incidents = detect(stream)
+    assert len(alerts(incidents)) == 1
+    assert abs(alerts(incidents)[0].onset_step - 4010) <= 10

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pretrain_monitor import MonitorConfig
+from pretrain_monitor.config import ConfigError, load_config
+
+PRESETS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def test_nothing_given_means_the_defaults():
+    assert load_config(None) == MonitorConfig()
+
+
+def test_a_mapping_a_file_and_a_config_say_the_same(tmp_path: Path):
+    path = tmp_path / "monitor.yaml"
+    path.write_text("false_alarms_per_10k_steps: 0.5\nignore_signals: [throughput]\nconsole:\n  enabled: false\n")
+    mapping = {"false_alarms_per_10k_steps": 0.5, "ignore_signals": ["throughput"], "console": {"enabled": False}}
+    assert load_config(path) == load_config(str(path)) == load_config(mapping) == load_config(load_config(mapping))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"false_alarm_per_10k_steps": 1.0}, "did you mean 'false_alarms_per_10k_steps'?"),
+        ({"tensorboard": {"enable": True}}, "unknown setting 'tensorboard.enable'; did you mean 'enabled'?"),
+        ({"qqqq": 1}, "unknown setting 'qqqq'; allowed: false_alarms_per_10k_steps, warmup_steps"),
+        ({"warmup_steps": "many"}, "warmup_steps = 'many': input should be a valid integer"),
+        ({"warmup_steps": 5}, "warmup_steps = 5: input should be greater than or equal to 96"),
+        ({"false_alarms_per_10k_steps": 0}, "greater than 0"),
+        ({"transform": "sqrt"}, "'auto', 'log' or 'linear'"),
+        ({"warmup_steps": 5, "memory_steps": 1}, "(and 1 more)"),
+        ([1, 2], "expected settings as key: value, got list"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_says_what_is_allowed(given: object, said: str):
+    with pytest.raises(ConfigError) as error:
+        load_config(given)  # type: ignore[arg-type]
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a: [1", "not valid YAML at line"), (b"\xff\xfe\x00", "UTF-8"), (b"just text", "got str")],
+)
+def test_a_broken_config_file_is_one_line_with_its_name(tmp_path: Path, content: bytes, said: str):
+    path = tmp_path / "monitor.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"monitor\.yaml") as error:
+        load_config(path)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.name)
+def test_every_preset_loads_and_opens_with_when_to_use_it(preset: Path):
+    load_config(preset)
+    assert preset.read_text().startswith("# ")
+
+
+def test_there_are_presets():
+    assert {path.stem for path in PRESETS} >= {"default", "large-run", "small-batch"}

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from curves import healthy_run, samples
+from test_telemetry import an_incident
+
+from pretrain_monitor import Event, ListSink, Monitor, Sample, read_run
+from pretrain_monitor.config import ConfigError
+from pretrain_monitor.sinks.dispatch import SinkThread
+from pretrain_monitor.telemetry import Change
+
+QUIET = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
+
+
+def run(monitor: Monitor, n: int = 20, bad: int | None = None) -> None:
+    monitor.start()
+    for step in range(1, n + 1):
+        monitor.observe(Sample(step, {"loss": float("nan") if step == bad else 2.0, "grad_norm": 1.0}))
+    monitor.finish()
+
+
+def test_a_sample_reaches_the_log_and_the_sinks_and_an_event_comes_with_it(tmp_path: Path):
+    sink = ListSink()
+    run(Monitor(tmp_path, QUIET, sinks=[sink]), bad=7)
+    assert [s.step for s in sink.samples] == list(range(1, 21))
+    assert (sink.events[0].step, sink.events[0].change.value) == (7, "opened")
+    assert sink.is_closed
+    assert len(list(read_run(tmp_path))) == 20
+
+
+def test_sinks_see_what_was_expected_beside_what_came():
+    sink = ListSink()
+    monitor = Monitor(None, QUIET, sinks=[sink])
+    for sample in samples(healthy_run(80, seed=0)):
+        monitor.observe(sample)
+    monitor.finish()
+    last = sink.samples[-1].metrics
+    assert last["loss/lower"] < last["loss/expected"] < last["loss/upper"]
+    assert last["grad_norm/lower"] < last["grad_norm/upper"]
+
+
+class Raises:
+    def on_sample(self, sample: Sample) -> None:
+        raise OSError("the other side is gone")
+
+
+class Hangs:
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def on_sample(self, sample: Sample) -> None:
+        self.let_go.wait(30)
+
+
+class Slow:
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.events: list[Event] = []
+
+    def on_sample(self, sample: Sample) -> None:
+        time.sleep(0.002)
+        self.seen.append(sample.step)
+
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def test_a_sink_that_raises_is_told_once_and_the_others_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    sink = ListSink()
+    run(Monitor(tmp_path, QUIET, sinks=[Raises(), sink]))
+    assert caplog.text.count("sink Raises failed and is switched off") == 1
+    assert len(sink.samples) == 20
+    assert len(list(read_run(tmp_path))) == 20
+
+
+def test_a_sink_that_hangs_costs_the_run_no_time(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    sink = Hangs()
+    began = time.monotonic()
+    run(Monitor(tmp_path, {**QUIET, "sink_timeout_s": 0.2}, sinks=[sink]), n=200)
+    assert time.monotonic() - began < 5
+    assert "sink Hangs did not finish within 0.2 s" in caplog.text
+    assert len(list(read_run(tmp_path))) == 200
+    sink.let_go.set()
+
+
+def test_a_slow_sink_gets_everything_in_order_without_slowing_the_run():
+    sink = Slow()
+    monitor = Monitor(None, QUIET, sinks=[sink])
+    monitor.start()
+    began = time.monotonic()
+    for step in range(1, 301):
+        monitor.observe(Sample(step, {"loss": 2.0}))
+    in_the_loop = time.monotonic() - began
+    monitor.finish()
+    assert sink.seen == list(range(1, 301))
+    assert in_the_loop < 300 * 0.002, "observing must not wait for the sink"
+
+
+def test_a_full_queue_drops_samples_and_never_events(caplog: pytest.LogCaptureFixture):
+    sink = Slow()
+    thread = SinkThread(sink, max_queued=5)
+    event = Event(1, "loss-12", Change.OPENED, an_incident())
+    for step in range(1, 41):
+        thread.put(Sample(step, {"loss": 2.0}), [event])
+    thread.close(10)
+    assert len(sink.events) == 40
+    assert thread.dropped_samples > 0
+    assert len(sink.seen) + thread.dropped_samples == 40
+    assert "samples were not shown" in caplog.text
+
+
+class BrokenDetector:
+    last_step: int | None = None
+    incidents: list[Any] = []  # noqa: RUF012
+
+    def update(self, sample: Sample) -> list[Event]:
+        raise ZeroDivisionError("a bug")
+
+
+def test_a_bug_in_detection_leaves_telemetry_and_training_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    monitor.detector = BrokenDetector()  # type: ignore[assignment]
+    for step in range(1, 11):
+        monitor.observe(Sample(step, {"loss": 2.0}))
+    monitor.finish()
+    assert caplog.text.count("detection failed and is switched off") == 1
+    assert len(list(read_run(tmp_path))) == 10
+
+
+def test_steps_that_go_backwards_are_left_out_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    for step in (1, 2, 3, 2, 3, 4):
+        monitor.observe(Sample(step, {"loss": 2.0}))
+    monitor.finish()
+    assert [s.step for s in read_run(tmp_path)] == [1, 2, 3, 4]
+    assert caplog.text.count("steps may not go backwards") == 1
+
+
+def test_a_second_sample_of_a_step_may_bring_other_signals(tmp_path: Path):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    monitor.observe(Sample(1, {"loss": 2.0}))
+    monitor.observe(Sample(1, {"heldout/code/perplexity": 7.0}))
+    monitor.finish()
+    assert [list(s.metrics) for s in read_run(tmp_path)] == [["loss"], ["heldout/code/perplexity"]]
+
+
+@pytest.mark.parametrize("where", ["file", "/proc/nowhere"])
+def test_a_run_directory_that_cannot_be_used_is_one_line_and_the_incidents_are_still_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, where: str
+):
+    (tmp_path / "file").write_text("")
+    sink = ListSink()
+    run(Monitor(tmp_path / where, QUIET, sinks=[sink]), bad=5)
+    lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert len(lines) == 1
+    assert "Training goes on" in lines[0]
+    assert sink.events
+
+
+def test_a_read_only_run_directory_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "run.lock").mkdir()  # what root cannot open for writing either
+    run(Monitor(tmp_path, QUIET))
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == [
+        f"run directory {tmp_path} cannot be written: Is a directory. "
+        "Training goes on; incidents are told but nothing is written"
+    ]
+
+
+def test_a_wrong_setting_is_refused_before_training_starts():
+    with pytest.raises(ConfigError, match="did you mean 'warmup_steps'"):
+        Monitor(None, {"warmup_step": 100})
+
+
+def test_finish_may_be_called_twice_and_start_again(tmp_path: Path):
+    monitor = Monitor(tmp_path, QUIET)
+    run(monitor)
+    monitor.finish()
+    run(monitor)
+    assert len(list(read_run(tmp_path))) == 20
+
+
+def test_the_resolved_settings_lie_in_the_run_directory(tmp_path: Path):
+    from pretrain_monitor.config import load_config
+
+    run(Monitor(tmp_path, {**QUIET, "memory_steps": 40}))
+    assert load_config(tmp_path / "config.yaml").memory_steps == 40
+
+
+def test_samples_are_on_disk_when_observe_returns(tmp_path: Path):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    monitor.observe(Sample(1, {"loss": 2.0}))
+    assert b'"step":1' in (tmp_path / "run.jsonl").read_bytes()
+    monitor.finish()
+
+
+def test_non_finite_values_go_through_everything(tmp_path: Path):
+    sink = ListSink()
+    monitor = Monitor(tmp_path, QUIET, sinks=[sink])
+    monitor.start()
+    for step, loss in enumerate([1.0, float("inf"), float("-inf"), float("nan")], start=1):
+        monitor.observe(Sample(step, {"loss": loss, "grad_norm": float("nan"), "learning_rate": float("nan")}))
+    monitor.finish()
+    assert len(sink.samples) == 4
+    assert len(list(read_run(tmp_path))) == 4
+    assert (tmp_path / "run.jsonl").stat().st_size > 0

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from test_telemetry import an_incident
+
+from pretrain_monitor import Event, Sample, read_run
+from pretrain_monitor.rundir import RunDirectoryError
+from pretrain_monitor.runlog import RunLog, RunLogIndex, RunLogTail, read_events, read_records
+from pretrain_monitor.telemetry import Change
+
+
+def write_run(run_dir: Path, steps: range, *, resumed_from: int | None = None, loss: float = 2.0) -> None:
+    log = RunLog(run_dir)
+    log.begin(resumed_from)
+    for step in steps:
+        log.write(Sample(step, {"loss": loss}))
+    log.close()
+
+
+def test_what_was_written_is_read_back(tmp_path: Path):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    event = Event(2, "loss-2", Change.OPENED, an_incident())
+    log.write(Sample(1, {"loss": 2.5}, tokens_seen=100, time=5.0))
+    log.write(Sample(2, {"loss": math.nan}), [event])
+    log.close()
+    first, second = read_run(tmp_path)
+    assert first == Sample(1, {"loss": 2.5}, tokens_seen=100, time=5.0)
+    assert math.isnan(second.metrics["loss"])
+    assert list(read_events(tmp_path / "run.jsonl")) == [event]
+
+
+def test_every_line_is_strict_json(tmp_path: Path):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    log.write(Sample(1, {"loss": math.inf}), [Event(1, "x", Change.OPENED, an_incident(peak=math.nan))])
+    log.close()
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    for line in (tmp_path / "run.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+
+
+def test_a_resumed_session_supersedes_what_lies_past_its_step(tmp_path: Path):
+    write_run(tmp_path, range(1, 11), loss=2.0)
+    write_run(tmp_path, range(6, 9), resumed_from=5, loss=3.0)
+    write_run(tmp_path, range(8, 10), resumed_from=7, loss=4.0)
+    assert [(s.step, s.metrics["loss"]) for s in read_run(tmp_path)] == [
+        *((step, 2.0) for step in range(1, 6)), (6, 3.0), (7, 3.0), (8, 4.0), (9, 4.0),
+    ]  # fmt: skip
+    assert len((tmp_path / "run.jsonl").read_text().splitlines()) == 10 + 3 + 2 + 3, "nothing is ever rewritten"
+
+
+def test_a_snapshot_past_the_resumed_step_is_not_used(tmp_path: Path):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    for step in range(1, 7):
+        log.write(Sample(step, {"loss": 1.0}))
+        if step % 2 == 0:
+            log.write_snapshot(step, {}, {"at": step})
+    log.close()
+    write_run(tmp_path, range(4, 6), resumed_from=3)
+    path = tmp_path / "run.jsonl"
+    start = RunLogIndex.of(path).last_snapshot(5)
+    first = next(read_records(path, start=start))
+    assert first["state"] == {"at": 2}, "4 was superseded by resuming from 3, 6 lies ahead"
+
+
+def test_a_torn_last_line_is_dropped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_run(tmp_path, range(1, 5))
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    with caplog.at_level(logging.WARNING):
+        assert [sample.step for sample in read_run(tmp_path)] == [1, 2, 3]
+    assert "dropped 1 line cut off" in caplog.text
+
+
+def test_writing_goes_on_after_a_torn_line_without_losing_the_next(tmp_path: Path):
+    write_run(tmp_path, range(1, 5))
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    write_run(tmp_path, range(4, 7), resumed_from=3)
+    assert [sample.step for sample in read_run(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_kill_9_costs_at_most_the_last_partial_line(tmp_path: Path):
+    code = f"""
+        from pretrain_monitor import Sample
+        from pretrain_monitor.runlog import RunLog
+        log = RunLog({str(tmp_path)!r})
+        log.begin(None)
+        step = 0
+        while True:
+            step += 1
+            log.write(Sample(step, {{"loss": 2.0}}))
+            print(step, flush=True)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 200:
+            break
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read().split()
+    process.stdout.close()
+    process.wait()
+    # The last number may itself have been cut off by the kill.
+    announced = max([200, *map(int, rest[:-1])])
+    steps = [sample.step for sample in read_run(tmp_path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= announced
+    write_run(tmp_path, range(101, 103), resumed_from=100)  # the dead process holds nothing
+    assert [sample.step for sample in read_run(tmp_path)][-3:] == [100, 101, 102]
+
+
+def test_a_run_directory_of_another_live_process_is_refused_with_its_pid(tmp_path: Path):
+    code = f"""
+        import sys
+        from pretrain_monitor.runlog import RunLog
+        log = RunLog({str(tmp_path)!r})
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    owner = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    owner.stdout.readline()
+    try:
+        with pytest.raises(RunDirectoryError, match=rf"belongs to a live process \(pid {owner.pid}\)"):
+            RunLog(tmp_path)
+    finally:
+        owner.communicate("")
+    RunLog(tmp_path).close()
+
+
+def test_two_logs_of_one_process_do_not_share_a_directory(tmp_path: Path):
+    log = RunLog(tmp_path)
+    with pytest.raises(RunDirectoryError, match="another monitor of this process"):
+        RunLog(tmp_path)
+    log.close()
+    RunLog(tmp_path).close()
+
+
+def test_a_run_directory_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunDirectoryError, match="is a file, not a directory"):
+        RunLog(tmp_path / "file")
+
+
+def test_a_second_process_can_follow_a_log_that_is_being_written(tmp_path: Path):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    tail = RunLogTail(tmp_path / "run.jsonl")
+    assert [record["type"] for record in tail.poll()] == ["run"]
+    log.write(Sample(1, {"loss": 1.0}))
+    log.write(Sample(2, {"loss": 1.0}))
+    assert [record["step"] for record in tail.poll()] == [1, 2]
+    assert tail.poll() == []
+    with (tmp_path / "run.jsonl").open("ab") as file:
+        file.write(b'{"type":"sample","step":3,')
+        file.flush()
+        assert tail.poll() == [], "half a line is not a record yet"
+        file.write(b'"metrics":{}}\n')
+    assert [record["step"] for record in tail.poll()] == [3]
+    log.close()
+
+
+def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = RunLog(tmp_path)
+    log.begin(None)
+    for step in range(1, 11):
+        log.write(Sample(step, {"loss": 2.0}))
+    room = (tmp_path / "run.jsonl").stat().st_size + 20
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, unlimited[1]))
+        for step in range(11, 41):
+            log.write(Sample(step, {"loss": 2.0}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, before)
+    for step in range(41, 201):
+        log.write(Sample(step, {"loss": 2.0}))
+    log.close()
+    assert [sample.step for sample in read_run(tmp_path)] == list(range(1, 201))
+    assert caplog.text.count("cannot write") == 1, "told once, not once a step"
+
+
+def test_a_disk_that_stays_full_is_told_with_what_was_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "run.jsonl").symlink_to("/dev/full")
+    log = RunLog(tmp_path)
+    log.begin(None)
+    for step in range(1, 101):
+        log.write(Sample(step, {"loss": 2.0}))
+    log.close()
+    assert "No space left on device" in caplog.text
+    assert "refused the last 101 lines" in caplog.text
