@@ -105,6 +105,16 @@ class Monitor:
         Returns:
             What the sample opened, changed or closed.
         """
+        try:
+            return self._observe(sample)
+        except Exception:
+            if "observe" not in self._was_told:
+                self._was_told.add("observe")
+                logger.exception("a sample could not be taken and is left out; training goes on")
+            return []
+
+    def _observe(self, sample: Sample) -> list[Event]:
+        sample = _plain(sample)
         if not self._is_running:
             self.start(max(sample.step - 1, 0))
         last = self.detector.last_step
@@ -113,8 +123,6 @@ class Monitor:
                 "order", "step %d came after step %d and is left out: steps may not go backwards", sample.step, last
             )
             return []
-        if sample.time is None:
-            sample = replace(sample, time=clock.time())
         if self._resumed_from is not None:
             sample = replace(sample, meta={**(sample.meta or {}), "resumed_from": self._resumed_from})
             self._resumed_from = None
@@ -183,7 +191,7 @@ class Monitor:
             self.detector = InstabilityDetector(self.config)
             logger.exception("%s: the past of this run cannot be read; detection starts afresh at step %d", path, step)
             return
-        self.tokens_seen = last.tokens_seen if last is not None else None
+        self.tokens_seen = last.tokens_seen if last is not None and last.step == step else None
 
     def _open_sinks(self, step: int, summary_writer: Any) -> None:
         sinks = list(self._user_sinks)
@@ -231,6 +239,17 @@ class Monitor:
         if key not in self._was_told:
             self._was_told.add(key)
             logger.warning(message, *args)
+
+
+def _plain(sample: Sample) -> Sample:
+    """The sample in Python's own numbers, with a time: numpy's would not go into the run log.
+
+    Raises:
+        TypeError, ValueError: a value that is no number.
+    """
+    metrics = {name: float(value) for name, value in sample.metrics.items()}
+    time = clock.time() if sample.time is None else sample.time
+    return replace(sample, step=int(sample.step), metrics=metrics, time=time)
 
 
 def replay(

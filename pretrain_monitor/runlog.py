@@ -142,9 +142,10 @@ class RunLog:
 def _line(kind: str, record: dict[str, Any]) -> bytes:
     # "type" and "step" come first, so that an index needs no JSON parsing.
     try:
-        text = json.dumps({"type": kind, **record}, separators=(",", ":"), allow_nan=False)
+        text = json.dumps({"type": kind, **record}, separators=(",", ":"), allow_nan=False, default=str)
     except ValueError:
-        text = json.dumps(spell_nonfinite({"type": kind, **record}), separators=(",", ":"), allow_nan=False)
+        record = spell_nonfinite({"type": kind, **record})
+        text = json.dumps(record, separators=(",", ":"), allow_nan=False, default=str)
     return text.encode() + b"\n"
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from curves import healthy_run, samples
 from test_telemetry import an_incident
@@ -213,3 +214,27 @@ def test_non_finite_values_go_through_everything(tmp_path: Path):
     assert len(sink.samples) == 4
     assert len(list(read_run(tmp_path))) == 4
     assert (tmp_path / "run.jsonl").stat().st_size > 0
+
+
+def test_numpy_numbers_go_into_the_log_and_what_is_no_number_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    monitor.observe(Sample(np.int64(1), {"loss": np.float32(2.5)}, meta={"path": tmp_path}))  # type: ignore[arg-type, dict-item]
+    monitor.observe(Sample(2, {"loss": "high"}))  # type: ignore[dict-item]
+    monitor.observe(Sample(3, {"loss": 2.0}))
+    monitor.finish()
+    assert [(s.step, s.metrics["loss"]) for s in read_run(tmp_path)] == [(1, 2.5), (3, 2.0)]
+    assert caplog.text.count("could not be taken") == 1
+
+
+def test_values_at_the_end_of_float_range_are_survived(tmp_path: Path):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    for step in range(1, 300):
+        value = 1e308 if step in (30, 260) else 2.0
+        monitor.observe(Sample(step, {"loss": value, "grad_norm": value, "reward": -value}))
+    monitor.finish()
+    assert len(list(read_run(tmp_path))) == 299
+    assert {i.onset_step for i in monitor.incidents if i.is_alert} == {30, 260}

@@ -89,14 +89,16 @@ class SignalBank:
         if not self._all_ready:
             self._warm_up(finite)
         self.residuals.fill(math.nan)
-        if is_complete and self._all_ready:
-            alarms += self._advance(slice(None), self._state, self._rows, values)
-        else:
-            columns = np.flatnonzero(finite & self._is_ready)
-            if len(columns):
-                part = self._state[:, columns]
-                alarms += self._advance(columns, part, list(part), values)
-                self._state[:, columns] = part
+        # A value at the end of float range may overflow on its way into a chart; infinity is over every threshold.
+        with np.errstate(over="ignore"):
+            if is_complete and self._all_ready:
+                alarms += self._advance(slice(None), self._state, self._rows, values)
+            else:
+                columns = np.flatnonzero(finite & self._is_ready)
+                if len(columns):
+                    part = self._state[:, columns]
+                    alarms += self._advance(columns, part, list(part), values)
+                    self._state[:, columns] = part
         return alarms
 
     def _row(self, metrics: Mapping[str, float]) -> Floats:

@@ -80,6 +80,7 @@ class InstabilityDetector:
         if is_early and loss is not None and math.isfinite(loss) and (alarm := self._early.update(loss)):
             alarms.append(alarm)
         rate = sample.metrics.get("learning_rate")
+        self._tracker.learning_rate = rate
         if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
             alarms.append(alarm)
         if alarms and "loss_scale" in sample.metrics:

@@ -21,6 +21,7 @@ _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
 _RECENT_ROWS = 16
 _RAISED_SD = 1.0
+_RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
 _STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY)
 
@@ -78,6 +79,7 @@ class IncidentTracker:
         self._last_id = ""
         self._last_outlier: dict[str, int] = {}  # signal -> row
         self.early_reference: float | None = None  # best loss level so far while early rules watch
+        self.learning_rate: float | None = None  # of the newest sample
 
     @property
     def is_open(self) -> bool:
@@ -250,6 +252,8 @@ class IncidentTracker:
     def _is_raised(self, incident: OpenIncident) -> bool:
         """Whether the leading signal is still above the trend before the incident."""
         name = incident.lead
+        if name == "learning_rate":
+            return self._is_rate_off(incident)
         column, baseline = self._bank.column(name), incident.baselines.get(name)
         if column is None or baseline is None:
             return False
@@ -258,6 +262,15 @@ class IncidentTracker:
             return incident.kind is Kind.NONFINITE
         y = baseline.residuals(rows, self._bank.to_scale(name, values))
         return float(np.median(y)) > _RAISED_SD
+
+    def _is_rate_off(self, incident: OpenIncident) -> bool:
+        """Whether the learning rate is still what it became."""
+        change, rate = incident.facts.get("learning_rate"), self.learning_rate
+        if rate is None or change is None or not math.isfinite(rate):
+            return rate is not None and not math.isfinite(rate)
+        if change["what"] in ("zero", "negative"):
+            return rate <= 0
+        return abs(math.log(max(rate, 1e-300) / max(change["before"], 1e-300))) > _RATE_BACK
 
     def _review(self, incident: OpenIncident, row: int) -> None:
         """Bring onset, peaks, excess loss, segments and kind up to date from the history."""
@@ -412,6 +425,7 @@ class IncidentTracker:
             "last_id": self._last_id,
             "last_outlier": dict(self._last_outlier),
             "early_reference": self.early_reference,
+            "learning_rate": self.learning_rate,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -420,6 +434,7 @@ class IncidentTracker:
             opened = dict(opened)
             opened["severity"], opened["kind"] = Severity(opened["severity"]), Kind(opened["kind"])
             opened["baselines"] = {name: FrozenBaseline(**value) for name, value in opened["baselines"].items()}
+            opened["excess_loss"] = float(opened["excess_loss"])
             opened["peaks"] = {name: (value[0], value[1]) for name, value in opened["peaks"].items()}
             opened["charts"] = {
                 name: {Chart(chart): float(score) for chart, score in charts.items()}
@@ -432,6 +447,7 @@ class IncidentTracker:
         self._last_id = state["last_id"]
         self._last_outlier = dict(state["last_outlier"])
         self.early_reference = state["early_reference"]
+        self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])
 
 
 def _with_words(incident: Incident) -> Incident:

@@ -114,6 +114,8 @@ def _learning_rate(change: Mapping[str, Any], step: int) -> str:
 
 
 def _outcome(incident: Incident) -> str:
+    if incident.kind is Kind.LR_ANOMALY:
+        return _rate_outcome(incident.status)
     if incident.status is Status.OPEN:
         return "still going on"
     if incident.status is Status.ENDED_RUN:
@@ -125,3 +127,10 @@ def _outcome(incident: Incident) -> str:
     if steps is None:
         return where
     return f"{where} after {steps:,} step{'' if steps == 1 else 's'}"
+
+
+def _rate_outcome(status: Status) -> str:
+    effect = "no effect on the loss so far"
+    if status is Status.RECOVERED:
+        return f"it came back, {effect}"
+    return effect if status is Status.OPEN else f"it has stayed there, {effect}"

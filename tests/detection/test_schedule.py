@@ -74,8 +74,9 @@ def test_a_jump_without_effect_on_the_loss_is_an_alert_of_its_own_kind_with_both
     rng = np.random.default_rng(0)
     stream = [
         Sample(i, {"loss": 2.0 * math.exp(0.02 * rng.standard_normal()), "learning_rate": 1e-3 if i < 300 else 1e-2})
-        for i in range(1, 500)
+        for i in range(1, 560)
     ]
     _, incidents = detect(stream)
     assert [(i.kind.value, i.severity.value, i.onset_step) for i in incidents] == [("lr_anomaly", "warning", 300)]
-    assert "jumped from 0.001 to 0.01 at step 300" in incidents[0].message
+    assert "jumped from 0.001 to 0.01 at step 300; it has stayed there, no effect on the loss" in incidents[0].message
+    assert incidents[0].status.value == "persistent"

@@ -1,0 +1,36 @@
+"""All figures, one table each.
+
+python benchmarks/run.py [detector|replay|overhead|faults ...]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import demo_faults
+import detector
+import overhead
+import replay
+
+FIGURES = {
+    "detector": lambda: detector.main([]),
+    "replay": lambda: replay.main([]),
+    "overhead": lambda: overhead.main([]),
+    "faults": lambda: demo_faults.main([]),
+}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(FIGURES)
+    unknown = [name for name in wanted if name not in FIGURES]
+    if unknown:
+        print(f"unknown figure {unknown[0]!r}; choose from {', '.join(FIGURES)}", file=sys.stderr)
+        return 2
+    for name in wanted:
+        print(f"== {name}", flush=True)
+        FIGURES[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
