@@ -1,6 +1,6 @@
 """All figures, one table each.
 
-python benchmarks/run.py [detector|replay|overhead|faults ...]
+python benchmarks/run.py [detector|knob|replay|overhead|faults ...]
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import sys
 
 import demo_faults
 import detector
+import knob
 import overhead
 import replay
 
 FIGURES = {
     "detector": lambda: detector.main([]),
+    "knob": lambda: knob.main([]),
     "replay": lambda: replay.main([]),
     "overhead": lambda: overhead.main([]),
     "faults": lambda: demo_faults.main([]),

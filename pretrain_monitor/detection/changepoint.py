@@ -6,6 +6,7 @@ trend, frozen before the alarm, can.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,7 +127,7 @@ def is_only_noise(y: Floats) -> bool:
     spread = float(np.std(y))
     if len(y) < 4 or spread < _WIDE_SD or float(np.median(y)) > _CENTRED_SD:
         return False
-    return float(np.mean(y)) < _CLEAR_T * spread / len(y) ** 0.5
+    return float(np.mean(y)) < _CLEAR_T * spread / math.sqrt(len(y))
 
 
 def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tuple[int, int]:

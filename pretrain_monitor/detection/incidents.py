@@ -136,6 +136,7 @@ class IncidentTracker:
         if identity == self._last_id:
             identity += "-2"
         self._last_id = identity
+        onset_row = row - alarm.detail.get("rows_ago", 0)
         incident = OpenIncident(
             id=identity,
             opened_row=row,
@@ -149,8 +150,8 @@ class IncidentTracker:
             alarm_rows={},
             charts={},
             baselines={},
-            onset_row=row,
-            onset_step=step,
+            onset_row=onset_row,
+            onset_step=self._bank.history.step_of(onset_row),
         )
         for name in ("loss", "grad_norm"):
             self._freeze(incident, name)
@@ -165,7 +166,8 @@ class IncidentTracker:
         charts = incident.charts.setdefault(name, {})
         charts[alarm.chart] = max(charts.get(alarm.chart, 0.0), alarm.score)
         if alarm.chart is Chart.SCHEDULE:
-            incident.facts.setdefault("learning_rate", {**alarm.detail, "step": step})
+            began = self._bank.history.step_of(row - alarm.detail["rows_ago"])
+            incident.facts.setdefault("learning_rate", {**alarm.detail, "step": began})
         elif alarm.detail:
             incident.facts.update(alarm.detail)
         if alarm.chart is Chart.NONFINITE:

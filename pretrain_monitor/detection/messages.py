@@ -109,7 +109,7 @@ def _learning_rate(change: Mapping[str, Any], step: int) -> str:
         return f"the learning rate is negative ({after}) at step {step:,}"
     before = number(float(change["before"]))
     if change["what"] == "restart":
-        return f"the learning rate did not go on where it was on resume at step {step:,}: {before} became {after}"
+        return f"the learning-rate schedule started again at step {step:,} instead of going on: {before} became {after}"
     return f"the learning rate jumped from {before} to {after} at step {step:,}"
 
 

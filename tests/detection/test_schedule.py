@@ -54,6 +54,23 @@ def test_a_schedule_that_restarts_at_resume_is_told_and_a_continued_one_is_not()
     assert judged([*rates[:900], *rates[100:300]], resumed_at=900) == [(900, "restart")]
 
 
+def test_a_second_warm_up_in_a_log_that_does_not_tell_of_a_resume_is_told_within_five_steps():
+    rates = cosine()
+    assert judged([*rates[:500], *rates[1:300]]) == [(505, "restart")]
+
+
+def test_a_schedule_set_back_to_its_peak_in_the_midst_of_decay_is_a_jump():
+    rates = cosine()
+    assert judged([*rates[:700], *rates[150:400]]) == [(700, "jump")]
+
+
+def test_the_onset_of_a_second_warm_up_is_where_the_rate_dropped():
+    rates = [1e-6, *cosine()[1:500], *cosine()[1:300]]
+    _, incidents = detect(Sample(i, {"loss": 2.0, "learning_rate": rate}) for i, rate in enumerate(rates, start=1))
+    assert [(i.kind.value, i.onset_step) for i in incidents] == [("lr_anomaly", 501)]
+    assert "started again at step 501 instead of going on" in incidents[0].message
+
+
 def test_a_rate_of_zero_for_long_is_told_once_and_the_last_step_of_a_decay_is_not():
     assert judged([1e-3] * 100 + [0.0] * 200) == [(149, "zero")]
     assert judged([*np.linspace(1e-3, 0, 200)]) == []
