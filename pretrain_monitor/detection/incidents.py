@@ -99,12 +99,13 @@ class IncidentTracker:
         return events
 
     def finish(self, step: int) -> list[Event]:
-        """The run is over: close what is open, with the outcome left open."""
+        """The run is over: close what is open, with the outcome left open unless the signal is back by now."""
         if self._open is None:
             return []
         row = self._bank.history.rows - 1
         self._review(self._open, row)
-        return [self._close(step, self._open, Status.ENDED_RUN)]
+        is_back = row - self._open.last_alarm_row >= _RECENT_ROWS and not self._is_raised(self._open)
+        return [self._close(step, self._open, Status.RECOVERED if is_back else Status.ENDED_RUN)]
 
     def _take(self, step: int, row: int, alarms: Sequence[Alarm]) -> list[Event]:
         incident = self._open

@@ -13,6 +13,10 @@ logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 10_000
 
+# How long samples may wait. Waking the thread for each of them would have it compete with the training thread for the
+# interpreter at every step.
+_EVERY_S = 0.1
+
 
 class SinkThread:
     """Feeds one sink. A sink that raises is logged once and switched off; one that hangs loses samples, not time.
@@ -44,9 +48,9 @@ class SinkThread:
                 if len(self._queue) >= self._max_queued:
                     self._drop_oldest_sample()
                 self._queue.append(sample)
-            if self._on_event is not None:
+            if self._on_event is not None and events:
                 self._queue.extend(events)
-            self._changed.notify()
+                self._changed.notify()
 
     def close(self, timeout_s: float) -> None:
         """Let the sink finish what is queued and close it, waiting at most ``timeout_s`` seconds."""
@@ -96,7 +100,7 @@ class SinkThread:
             while not self._queue:
                 if self._is_closing:
                     return None
-                self._changed.wait()
+                self._changed.wait(_EVERY_S)
             batch = list(self._queue)
             self._queue.clear()
             return batch

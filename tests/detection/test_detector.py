@@ -240,3 +240,20 @@ def test_a_log_with_every_tenth_step_is_understood_in_steps():
     _, incidents = detect(stream)
     assert len(alerts(incidents)) == 1
     assert abs(alerts(incidents)[0].onset_step - 4010) <= 10
+
+
+def test_a_spike_shortly_before_the_end_has_the_outcome_that_it_had():
+    run = healthy_run(640, seed=13)
+    run["loss"][600:610] *= 1.5
+    assert only_alert(run).status is Status.RECOVERED
+    run["loss"][610:] *= 1.5
+    assert only_alert(run).status is Status.ENDED_RUN
+
+
+def test_a_run_whose_first_samples_have_nothing_to_chart_is_watched_all_the_same():
+    stream = [
+        Sample(1, {}),
+        Sample(2, {"learning_rate": 1e-3}),
+        *samples(with_event("nonfinite", seed=0), first_step=3),
+    ]
+    assert [i.kind for i in alerts(detect(stream)[1])] == [Kind.NONFINITE]
