@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,29 +11,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..distributed import RankMean, collective_device, full_scalar, is_distributed
+from ..distributed import RankSum, collective_device, do_all_ranks_join, full_scalar, is_distributed
 from ..monitor import Monitor
 from ..readback import LateReadback
 from ..telemetry import Sample
+from .averaging import SUMMED, averaged, contribution, stack
 
 logger = logging.getLogger(__name__)
 
 Scalar = Tensor | float | int | None
 
-# Layout of the part that is summed over ranks: weighted loss, weight, tokens, ranks that know their tokens.
-_SUMMED = 4
+_JOIN_TIMEOUT_S = 60.0  # ranks reach their first step together, but one may have had more to compile
+_FINISH_TIMEOUT_S = 10.0  # the last sum never comes if a rank died before it joined in
+_CRASH_TIMEOUT_S = 1.0  # but if it was this rank that failed in the next step, it is there already
+
+_gatherers = itertools.count()  # names each one alike on all ranks
 
 
 @dataclass(slots=True)
 class _Step:
-    """The host's half of a step: what was a number already, and what the device vector holds."""
+    """The host's half of a step."""
 
     step: int
-    metrics: dict[str, float]
-    device_names: list[str] = field(default_factory=list)
-    tokens: int | None = None
-    meta: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    # Loss, weight and tokens of this process, or what all ranks added up to.
+    batch: dict[str, float] = field(default_factory=dict)
     ranks: int = 1
+    # The device's half, and where each of its values belongs.
+    row: Tensor | None = None
+    late: list[tuple[dict[str, float], str]] = field(default_factory=list)
 
 
 class StepGatherer:
@@ -44,20 +51,39 @@ class StepGatherer:
     Args:
         monitor: where the samples go.
         is_writer: whether this rank observes; the others only take part in the sum over ranks.
+        readback: how device values get to the host.
+        join_timeout_s: how long the first step waits for the other ranks to report theirs.
     """
 
-    def __init__(self, monitor: Monitor, *, is_writer: bool) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        is_writer: bool,
+        readback: LateReadback | None = None,
+        join_timeout_s: float = _JOIN_TIMEOUT_S,
+    ) -> None:
         self._monitor = monitor
         self._is_writer = is_writer
-        self._ring = LateReadback()
-        self._ranks = RankMean() if is_distributed() else None
+        self._ring = LateReadback() if readback is None else readback
+        self._join_timeout_s = join_timeout_s
+        self._ranks: RankSum | None = None
+        self._has_settled = False
+        self._is_alone = False  # in a run of several ranks, without their sums
         self._tokens_seen: int | None = None
-        self._failed = False
+        self._told: set[str] = set()
 
-    def start(self, step: int, *, summary_writer: Any = None) -> None:
+    def start(self, step: int, *, summary_writer: Any = None, tokens_seen: int | None = None) -> None:
+        """Begin watching after ``step`` completed optimizer steps.
+
+        Args:
+            step: 0 for a fresh run, the restored global step for a resumed one.
+            summary_writer: the trainer's own TensorBoard writer, if it has one.
+            tokens_seen: in all steps before, if the trainer keeps count; else the run log tells.
+        """
         if self._is_writer:
             self._monitor.start(step, summary_writer=summary_writer)
-            self._tokens_seen = self._monitor.tokens_seen
+            self._tokens_seen = self._monitor.tokens_seen if tokens_seen is None else tokens_seen
 
     def push(
         self,
@@ -77,34 +103,37 @@ class StepGatherer:
             loss: of this rank, in nats; averaged over ranks.
             grad_norm: of the whole model before clipping, the same on all ranks.
             tokens: trained on in this step by this rank; summed over ranks.
-            weight: of this rank's loss in the average, usually the tokens it was averaged over; equal weights if None.
+            weight: of this rank's loss in the average, usually the tokens it was averaged over. A loss of weight 0 is
+                left out, whatever it is; if some rank gives None, all losses count equally.
             metrics: further signals, taken from this rank as they are.
         """
-        others = {"grad_norm": grad_norm, "learning_rate": learning_rate, **(metrics or {})}
         try:
-            # A collective: every rank, in this order, before anything that could fail on one rank only.
-            others = {name: full_scalar(value) for name, value in others.items()}
-            summed = self._summed(loss, weight, tokens) if self._ranks is not None else None
-            if self._ranks is not None and summed is not None:
-                record = self._record(step, others, meta, ranks=torch.distributed.get_world_size())
-                self._observe(self._ranks.exchange(record, summed))
+            ranks = self._joined_ranks()
+            # Up to the collective nothing may fail on this rank only: the others would wait for it.
+            batch = self._readable(step, {"loss": loss, "weight": weight, "tokens": tokens})
+            own = self._readable(step, {"grad_norm": grad_norm, "learning_rate": learning_rate})
+            own.update(self._readable(step, self._checked(metrics)))
+            if ranks is not None:
+                self._exchange(ranks, _Step(step, meta, ranks=ranks.size), batch, own)
             elif self._is_writer:
-                record = self._record(step, {"loss": loss, **others, "tokens": tokens}, meta, ranks=1)
-                self._read(*record)
+                record = _Step(step, meta)
+                _split(record, (record.batch, batch), (record.metrics, own))
+                self._read(record)
         except Exception:
-            if not self._failed:
-                self._failed = True
-                logger.exception("telemetry of step %d failed; training goes on", step)
+            self._tell_once("step", "telemetry of step %d failed; training goes on", step, with_trace=True)
 
-    def flush(self) -> None:
+    def flush(self, timeout_s: float | None = None) -> None:
         """Wait for everything under way and observe it. Never raises."""
         try:
             if self._ranks is not None:
-                self._observe(self._ranks.take())
+                self._observe(self._ranks.take(timeout_s))
+        except Exception as error:
+            self._part("the sum over ranks of the last step is lost", error)
+        try:
             for arrived in self._ring.flush():
                 self._deliver(*arrived)
         except Exception:
-            logger.exception("the last steps of telemetry were lost; training goes on")
+            self._tell_once("flush", "the last steps of telemetry are lost; training goes on", with_trace=True)
 
     def checkpointed(self) -> None:
         """A checkpoint was saved: everything up to it must be in the log."""
@@ -112,87 +141,130 @@ class StepGatherer:
         if self._is_writer:
             self._monitor.checkpointed()
 
-    def finish(self, reason: str) -> None:
-        self.flush()
+    def finish(self, reason: str, *, wait: bool = True) -> None:
+        """End watching. Without ``wait`` hardly anything is expected of the other ranks, which may be gone."""
+        self.flush(_FINISH_TIMEOUT_S if wait else _CRASH_TIMEOUT_S)
         if self._is_writer:
             self._monitor.finish(reason)
 
-    def _summed(self, loss: Scalar, weight: Scalar, tokens: Scalar) -> Tensor:
-        device = loss.device if isinstance(loss, Tensor) and loss.device.type != "cpu" else collective_device()
-        has_loss, has_tokens = loss is not None, tokens is not None
-        share: Scalar = (1.0 if weight is None else weight) if has_loss else 0.0
-        entries = [loss if has_loss else 0.0, share, tokens if has_tokens else 0.0, float(has_tokens)]
-        vector = _vector(entries, device)
-        vector[0] = vector[0] * vector[1]
-        return vector
-
-    def _record(
-        self, step: int, values: Mapping[str, Scalar], meta: Mapping[str, Any] | None, *, ranks: int
-    ) -> tuple[_Step, Tensor | None]:
-        """Split values into host numbers and one device vector."""
-        record = _Step(step, {}, meta=meta, ranks=ranks)
-        tensors: list[Tensor] = []
-        for name, value in values.items():
-            if value is None:
-                continue
-            if isinstance(value, Tensor):
-                record.device_names.append(name)
-                tensors.append(value)
-            elif name == "tokens":
-                record.tokens = int(value)
+    def _joined_ranks(self) -> RankSum | None:
+        """How to sum over ranks, if there are several; settled at the first step, when there must be a group."""
+        if not self._has_settled and is_distributed():
+            self._has_settled = True
+            name = f"gatherer{next(_gatherers)}"
+            try:
+                self._ranks = RankSum() if do_all_ranks_join(name, self._join_timeout_s) else None
+            except Exception as error:
+                self._part("the ranks cannot agree to sum their values", error)
             else:
-                record.metrics[name] = float(value)
-        if not tensors:
-            return record, None
-        # Host tensors go to the device, never the other way: that would wait for the device.
-        device = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
-        return record, _vector(tensors, device)
+                if self._ranks is None:
+                    self._part("not every rank reports its steps", f"waited {self._join_timeout_s:g} s")
+        return self._ranks
 
-    def _observe(self, done: tuple[Any, Tensor] | None) -> None:
-        """The sum over ranks has arrived on the device: append this rank's own values and read both."""
+    def _part(self, what: str, why: object) -> None:
+        """Go on without the other ranks."""
+        self._ranks = None
+        self._is_alone = True
+        if self._is_writer:
+            self._tell_once("alone", "%s (%s); from here on loss is that of one rank, tokens are unknown", what, why)
+
+    def _checked(self, metrics: Any) -> dict[str, Any]:
+        try:
+            return {} if metrics is None else dict(metrics)
+        except Exception as error:
+            self._tell_once("metrics", "metrics are left out, for they are no mapping: %s", error)
+            return {}
+
+    def _readable(self, step: int, values: Mapping[str, Any]) -> dict[str, Tensor | float]:
+        """Values as numbers or scalar device tensors; one that can be neither is told of once and left out."""
+        readable = {}
+        for name, value in values.items():
+            try:
+                if value is not None:
+                    readable[str(name)] = _scalar(value, may_communicate=not self._is_alone)
+            except Exception as error:
+                self._tell_once(f"value {name}", "step %d: %s is left out: %s", step, name, error)
+        return readable
+
+    def _exchange(
+        self,
+        ranks: RankSum,
+        record: _Step,
+        batch: Mapping[str, Tensor | float],
+        own: Mapping[str, Tensor | float],
+    ) -> None:
+        device = collective_device()
+        try:
+            addends = contribution(batch, device)
+            if self._is_writer:
+                _split(record, (record.metrics, own))
+        except Exception:
+            self._tell_once("step", "telemetry of step %d failed; training goes on", record.step, with_trace=True)
+            addends, record = contribution({}, device), _Step(record.step, record.meta, ranks=ranks.size)
+        try:
+            done = ranks.exchange(record, addends)
+        except Exception as error:
+            self._part("the process group failed", str(error).partition("\n")[0])
+        else:
+            self._observe(done)
+
+    def _observe(self, done: tuple[_Step, Tensor] | None) -> None:
+        """The sum over ranks has come: it goes to the host together with this rank's own values."""
         if done is None or not self._is_writer:
             return
-        (record, own), summed = done
-        summed[0] = summed[0] / summed[1]
-        record.device_names = ["loss", "loss_weight", "tokens", "ranks_with_tokens", *record.device_names]
-        self._read(record, summed if own is None else torch.cat([summed, own.to(summed.device)]))
+        record, sums = done
+        record.late = [*((record.batch, name) for name in SUMMED), *record.late]
+        record.row = sums if record.row is None else torch.cat([sums.to(record.row.device), record.row])
+        self._read(record)
 
-    def _read(self, record: _Step, vector: Tensor | None) -> None:
-        if vector is None:
-            for arrived in self._ring.flush():
-                self._deliver(*arrived)
-            self._deliver(record, [])
-            return
-        for arrived in self._ring.push(record, vector):
+    def _read(self, record: _Step) -> None:
+        for arrived in self._ring.push(record, record.row):
             self._deliver(*arrived)
 
     def _deliver(self, record: _Step, values: list[float]) -> None:
-        metrics = {**dict(zip(record.device_names, values, strict=True)), **record.metrics}
-        tokens: float | None = metrics.pop("tokens", record.tokens)
-        if "loss_weight" in metrics:
-            if metrics.pop("loss_weight") == 0:
-                del metrics["loss"]
-            if metrics.pop("ranks_with_tokens") < record.ranks:
-                tokens = None
-        if tokens is None or not math.isfinite(tokens) or self._tokens_seen is None:
+        for (home, name), value in zip(record.late, values, strict=True):
+            home[name] = value
+        loss, tokens = averaged(record.batch, record.ranks)
+        if loss is not None:
+            record.metrics["loss"] = loss
+        if tokens is None or self._tokens_seen is None or self._is_alone:
             # Once a step's tokens are unknown the sum is unknown for good.
             self._tokens_seen = None
         else:
-            self._tokens_seen += int(tokens)
-        self._monitor.observe(Sample(record.step, _ordered(metrics), self._tokens_seen, meta=record.meta))
+            self._tokens_seen += tokens
+        self._monitor.observe(Sample(record.step, _ordered(record.metrics), self._tokens_seen, meta=record.meta))
+
+    def _tell_once(self, key: str, message: str, *args: object, with_trace: bool = False) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            logger.warning(message, *args, exc_info=with_trace)
 
 
-def _vector(values: list[Any], device: torch.device) -> Tensor:
-    """Scalars as one float32 vector, on the device and in its stream."""
-    if all(not isinstance(value, Tensor) for value in values):
-        return torch.tensor(values, dtype=torch.float32, device=device)
-    scalars = [
-        value.detach().reshape(()).to(device=device, dtype=torch.float32, non_blocking=True)
-        if isinstance(value, Tensor)
-        else torch.full((), float(value), dtype=torch.float32, device=device)
-        for value in values
-    ]
-    return torch.stack(scalars)
+def _scalar(value: Any, *, may_communicate: bool) -> Tensor | float:
+    """A number, or a device tensor without dimensions; what is on the host already is read at once."""
+    if not may_communicate and not all(placement.is_replicate() for placement in getattr(value, "placements", ())):
+        raise ValueError("it is spread over ranks that do not report their steps")
+    value = full_scalar(value)
+    if not isinstance(value, Tensor):
+        return float(value)
+    if value.numel() != 1:
+        raise ValueError(f"expected one number, got a tensor of shape {tuple(value.shape)}")
+    value = value.detach().reshape(())
+    return float(value) if value.device.type == "cpu" else value
+
+
+def _split(record: _Step, *homes: tuple[dict[str, float], Mapping[str, Tensor | float]]) -> None:
+    """Put numbers where they belong, and device tensors into one row that knows where its values will."""
+    tensors: list[Tensor] = []
+    for home, values in homes:
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors.append(value)
+                record.late.append((home, name))
+            else:
+                home[name] = value
+    if tensors:
+        record.row = stack(tensors, tensors[0].device)
 
 
 def _ordered(metrics: dict[str, float]) -> dict[str, float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,10 @@ from ..monitor import Monitor
 from ..sinks.base import Sink
 from ..telemetry import Incident
 from .gather import Scalar, StepGatherer
+from .learning_rate import UsedLearningRates
+from .learning_rate import largest_rate as largest_rate
+
+logger = logging.getLogger(__name__)
 
 
 class LoopMonitor:
@@ -61,9 +67,11 @@ class LoopMonitor:
         self.global_step = start_step
         self._gather = StepGatherer(self.monitor, is_writer=is_main_rank())
         self._gather.start(start_step, summary_writer=getattr(summary_writer, "file_writer", summary_writer))
-        self._used_rate = _UsedLearningRate()
+        self._used_rates = UsedLearningRates()
+        self._was_told: set[str] = set()
         self._is_open = True
-        atexit.register(self.close, "process exit")
+        self._pid = os.getpid()
+        atexit.register(self._at_exit)
 
     @property
     def incidents(self) -> list[Incident]:
@@ -81,19 +89,31 @@ class LoopMonitor:
     ) -> None:
         """Report one completed optimizer step. Never raises and never waits for the device.
 
-        Call it on every rank, after ``optimizer.step()`` and before ``scheduler.step()``.
+        Call it once per step on every rank, anywhere between ``optimizer.step()`` and the next one: the learning rate
+        is noted when the optimizer steps, so a scheduler may step before or after.
 
         Args:
             loss: mean over the tokens of this rank's batch, in nats; with gradient accumulation, of the whole step.
             grad_norm: what ``clip_grad_norm_`` returned: the norm before clipping.
-            optimizer: to read the learning rate from, the largest over its parameter groups.
+            optimizer: to tell the learning rate, the largest over its parameter groups; or a sequence of optimizers.
             tokens: trained on in this step by this rank; weights its loss in the average over ranks.
             learning_rate: as used for this step, if there is no optimizer to read it from.
             metrics: further signals of this step by name; ``loss_scale`` marks a run with a gradient scaler.
         """
+        if not self._is_open:
+            self._tell_once(
+                "closed",
+                "step() after close() is ignored: make a LoopMonitor with start_step=%d to go on",
+                self.global_step,
+            )
+            return
         self.global_step += 1
         if learning_rate is None and optimizer is not None:
-            learning_rate = self._used_rate.of(optimizer)
+            try:
+                learning_rate = self._used_rates.largest(optimizer)
+            except Exception as error:
+                # Not on the way out: the other ranks count on this one to report its step.
+                self._tell_once("rate", "no learning rate in %s: %r", type(optimizer).__name__, error)
         self._gather.push(
             self.global_step,
             loss=loss,
@@ -109,11 +129,8 @@ class LoopMonitor:
         self._gather.checkpointed()
 
     def close(self, reason: str = "finished") -> None:
-        """End watching and print the summary; may be called twice."""
-        if self._is_open:
-            self._is_open = False
-            atexit.unregister(self.close)
-            self._gather.finish(reason)
+        """End watching and print the summary; may be called twice. In a run of several ranks, before the group ends."""
+        self._close(reason, is_orderly=True)
 
     def __enter__(self) -> LoopMonitor:
         return self
@@ -121,33 +138,27 @@ class LoopMonitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close("finished" if kind is None else f"crashed: {kind.__name__}")
+        if kind is None:
+            self.close()
+        else:
+            self._close(_ENDED_BY.get(kind, f"crashed: {kind.__name__}"), is_orderly=issubclass(kind, SystemExit))
+
+    def _at_exit(self) -> None:
+        # A forked child inherits this too, but the run is its parent's.
+        if os.getpid() == self._pid:
+            self._close("process exit", is_orderly=False)
+
+    def _close(self, reason: str, *, is_orderly: bool) -> None:
+        if self._is_open:
+            self._is_open = False
+            atexit.unregister(self._at_exit)
+            self._used_rates.close()
+            self._gather.finish(reason, wait=is_orderly)
+
+    def _tell_once(self, key: str, message: str, *args: object) -> None:
+        if key not in self._was_told:
+            self._was_told.add(key)
+            logger.warning(message, *args)
 
 
-class _UsedLearningRate:
-    """The learning rate that the last ``optimizer.step()`` used, even if a scheduler has moved on since."""
-
-    def __init__(self) -> None:
-        self._hooked: Any = None
-        self._rate: Scalar = None
-
-    def of(self, optimizer: Any) -> Scalar:
-        optimizer = getattr(optimizer, "optimizer", optimizer)  # Fabric and Accelerate wrap theirs
-        if optimizer is not self._hooked:
-            self._hooked = optimizer
-            self._rate = largest_rate(optimizer)
-            optimizer.register_step_pre_hook(self._remember)
-        return self._rate
-
-    def _remember(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self._rate = largest_rate(optimizer)
-
-
-def largest_rate(optimizer: Any) -> Scalar:
-    """Largest learning rate over an optimizer's parameter groups; a tensor where the optimizer keeps tensors."""
-    rates: list[Tensor | float] = [group["lr"] for group in optimizer.param_groups]
-    tensors = [rate for rate in rates if isinstance(rate, Tensor)]
-    if not tensors:
-        return max(rate for rate in rates if not isinstance(rate, Tensor))
-    # Comparing device tensors on the host would wait for the device; groups share one schedule in practice.
-    return tensors[0].detach().clone()
+_ENDED_BY: dict[type[BaseException], str] = {KeyboardInterrupt: "interrupted", SystemExit: "process exit"}

@@ -1,0 +1,182 @@
+"""Where loss and gradient norm of a Hugging Face run come from: the trainer's own calls, or the model's forward."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .gather import Scalar
+from .guard import guarded
+from .microbatch import MicroBatch, as_trainer_scales, loss_in, sum_losses, sum_tokens
+from .window import tokens_of
+
+
+class TrainerTap:
+    """Listens to calls that the trainer makes in every step: exact, and nothing is computed a second time.
+
+    Args:
+        on_exception: told of what ends ``trainer.train()``.
+    """
+
+    def __init__(self, on_exception: Callable[[BaseException], None]) -> None:
+        self.was_told: set[str] = set()
+        self.micro: list[MicroBatch] = []
+        self.grad_norm: Scalar = None
+        self._on_exception = on_exception
+        self._tokens: Scalar = None
+        # Weak: whoever keeps a monitor to look at its incidents does not keep the model in memory.
+        self._trainer: weakref.ref[Any] | None = None
+        self._tapped: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def trainer(self) -> Any:
+        """The trainer attached to, None without one."""
+        return None if self._trainer is None else self._trainer()
+
+    def attach(self, trainer: Any) -> None:
+        self._trainer = weakref.ref(trainer)
+        if self._is_new(trainer):
+            _listen(trainer, "training_step", before=self._see_inputs, after=self._see_loss)
+            _listen(trainer, "train", failed=self._see_exception)
+        self.attach_clipping()
+
+    def attach_clipping(self) -> None:
+        """Again before each training: the accelerator is rebuilt for each trial of a hyper-parameter search."""
+        # Called in every step, with max_norm=inf where nothing is to be clipped, and returns the norm before clipping.
+        accelerator = self.trainer.accelerator
+        if self._is_new(accelerator):
+            _listen(accelerator, "clip_grad_norm_", after=self._see_norm)
+
+    def forget(self) -> None:
+        """Drop what was seen of the present step."""
+        self.micro = []
+        self.grad_norm = None
+
+    def loss(self) -> Tensor | None:
+        """Of the step, on this rank. What ``training_step`` returns is a share of it already."""
+        return sum_losses(self.micro)
+
+    def tokens(self) -> Scalar:
+        """Of the step, on this rank; None if unknown or if the rank shares them with others."""
+        # Tensor, context and sequence parallelism: several ranks work on one batch, so their tokens do not add up.
+        if any(getattr(self.trainer, f"get_{kind}_size")() > 1 for kind in ("tp", "cp", "sp")):
+            return None
+        return sum_tokens(self.micro)
+
+    @guarded
+    def _see_inputs(self, model: Any = None, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._tokens = None
+        self._tokens = tokens_of(inputs)
+
+    @guarded
+    def _see_loss(self, loss: Tensor) -> None:
+        # A copy: the trainer may go on computing in place in the memory of this one.
+        self.micro.append(MicroBatch(loss.detach().clone(), self._tokens, is_scaled=True))
+
+    @guarded
+    def _see_norm(self, norm: Scalar) -> None:
+        self.grad_norm = norm
+
+    @guarded
+    def _see_exception(self, error: BaseException) -> None:
+        self._on_exception(error)
+
+    def _is_new(self, owner: Any) -> bool:
+        """Whether ``owner`` is still to be tapped: twice would count each loss twice."""
+        is_new = owner not in self._tapped
+        self._tapped.add(owner)
+        return is_new
+
+
+class ForwardTap:
+    """Reads the loss from the model's own output: what is left without the trainer."""
+
+    def __init__(self) -> None:
+        self.was_told: set[str] = set()
+        self.micro: list[MicroBatch] = []
+        self._last: MicroBatch | None = None
+        self._hook: Any = None
+        self._ranks = 1
+
+    @property
+    def is_on(self) -> bool:
+        return self._hook is not None
+
+    def attach(self, model: Any, args: Any) -> None:
+        """Watch ``model``, trained with the trainer's arguments ``args``."""
+        self._ranks = args.world_size if args.average_tokens_across_devices else 1
+        # DataParallel would fire the hook for each replica, and a compiled DDP model would be traced into it.
+        is_visible = args.n_gpu <= 1 and not (args.torch_compile and args.world_size > 1)
+        # Left out of compilation, which may fail on it and then ends the training.
+        see = torch.compiler.disable(self._see_forward) if is_visible else _see_nothing  # type: ignore[no-untyped-call]
+        self._hook = model.register_forward_hook(see, with_kwargs=True)
+
+    def detach(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def end_micro_batch(self) -> None:
+        """The backward pass is over; whatever ran forward last was for it."""
+        if self._last is not None:
+            self.micro.append(self._last)
+            self._last = None
+
+    def forget(self) -> None:
+        """Drop what was seen of the present step."""
+        self.micro = []
+        self._last = None
+
+    def loss(self) -> Tensor | None:
+        """Of the step, on this rank; None if the model does not return one."""
+        return sum_losses(as_trainer_scales(self.micro, ranks=self._ranks))
+
+    def tokens(self) -> Scalar:
+        """Of the step, on this rank; None if unknown."""
+        return sum_tokens(self.micro)
+
+    @guarded
+    def _see_forward(self, model: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if not (model.training and torch.is_grad_enabled()):
+            return
+        loss = loss_in(output)
+        # A copy: the trainer multiplies this one in place if tokens are averaged over ranks.
+        loss = None if loss is None else loss.detach().clone()
+        self._last = MicroBatch(loss, tokens_of(kwargs), is_scaled="num_items_in_batch" in kwargs)
+
+
+def _see_nothing(*args: Any) -> None:
+    pass
+
+
+def _listen(
+    owner: Any,
+    name: str,
+    *,
+    before: Callable[..., None] | None = None,
+    after: Callable[[Any], None] | None = None,
+    failed: Callable[[BaseException], None] | None = None,
+) -> None:
+    """Have one object's method report what it is given, what it returns or what it raises; the class is left alone."""
+    inner = getattr(owner, name)
+
+    @functools.wraps(inner)
+    def outer(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before(*args, **kwargs)
+        try:
+            result = inner(*args, **kwargs)
+        except BaseException as error:
+            if failed is not None:
+                failed(error)
+            raise
+        if after is not None:
+            after(result)
+        return result
+
+    setattr(owner, name, outer)

@@ -1,0 +1,240 @@
+"""Hugging Face Trainer, and what derives from it: one sample per optimizer step."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..config import MonitorConfig
+from ..distributed import is_distributed
+from ..monitor import Monitor
+from ..sinks.base import Sink
+from ..telemetry import Incident
+from .gather import Scalar, StepGatherer
+from .guard import guarded
+from .hf_taps import ForwardTap, TrainerTap
+from .learning_rate import largest_rate
+
+try:
+    from transformers import TrainerCallback
+except ImportError as error:
+    raise ImportError("MonitorCallback needs transformers: pip install 'pretrain-monitor[huggingface]'") from error
+
+logger = logging.getLogger(__name__)
+
+
+class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is optional, so its types are not loaded
+    """Watches a ``transformers.Trainer``, a TRL trainer, or any other class derived from it.
+
+    ``MonitorCallback("runs/x").attach(trainer)`` sees every optimizer step exactly, whatever ``logging_steps``,
+    gradient accumulation, precision or ``compute_loss``. A callback alone has no way to the trainer, so
+    ``callbacks=[MonitorCallback("runs/x")]`` without ``attach`` sees less; it says once what.
+
+    Under several processes attach it on every rank; rank 0 detects and writes.
+
+    >>> callback = MonitorCallback(None, {"console": {"enabled": False}})
+    >>> callback.incidents
+    []
+
+    Args:
+        run_dir: where the run log and the event files go; None keeps nothing on disk.
+        config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+        sinks: further receivers of samples and events.
+
+    Raises:
+        ConfigError: a setting that does not exist or cannot be used.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path | None = "runs/hf",
+        config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
+        *,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self.was_told: set[str] = set()
+        self._gather: StepGatherer | None = None  # from the start of training to its end
+        self._exact = TrainerTap(on_exception=self._crash)
+        self._forward = ForwardTap()
+        self._source: TrainerTap | ForwardTap = self._forward
+        self._learning_rate: Scalar = None
+        self._loss_scale: Scalar = None
+        self._trainer_tokens = 0
+        self._waiting: dict[str, Any] | None = None  # a step whose gradient norm may still come with the log
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """Every incident so far in its latest state; empty on every rank but 0."""
+        return self.monitor.incidents
+
+    def attach(self, trainer: Any) -> MonitorCallback:
+        """Join a trainer before ``trainer.train()``: adds this callback, if it is not there yet, and listens in.
+
+        Raises:
+            TypeError: not a trainer.
+        """
+        if not all(hasattr(trainer, name) for name in ("callback_handler", "training_step", "accelerator")):
+            raise TypeError(f"attach takes a transformers.Trainer, got {type(trainer).__name__}")
+        if self not in trainer.callback_handler.callbacks:
+            trainer.add_callback(self)
+        self._exact.attach(trainer)
+        return self
+
+    @guarded
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self._close("restarted", wait=False)
+        # First of all: whatever fails below on this rank alone, it has to take part in what the ranks do together.
+        self._gather = StepGatherer(self.monitor, is_writer=state.is_world_process_zero)
+        atexit.register(self._at_exit, os.getpid())
+        self._forget()
+        self._trainer_tokens = state.num_input_tokens_seen
+        # It may have been attached to another trainer than the one that calls.
+        is_attached = self._exact.trainer is not None and self._exact.trainer.model is model
+        self._source = self._exact if is_attached else self._forward
+        # The count of a trainer that was told to keep one only after the resumed checkpoint starts at 0.
+        knows_tokens = args.include_num_input_tokens_seen != "no" and state.num_input_tokens_seen > 0
+        self._gather.start(
+            state.global_step,
+            summary_writer=self._shared_writer() if is_attached else None,
+            tokens_seen=state.num_input_tokens_seen if knows_tokens else None,
+        )
+        if is_attached:
+            self._exact.attach_clipping()
+        else:
+            self._forward.attach(model, args)
+            self._say_what_is_not_seen(state)
+
+    @guarded
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._send_waiting()
+        # A window that was broken off half-way had no optimizer step.
+        self._forget()
+
+    @guarded
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._forward.end_micro_batch()
+
+    @guarded
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        self._loss_scale = _loss_scale(optimizer)
+        self._learning_rate = largest_rate(optimizer)
+
+    @guarded
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        step: dict[str, Any] = {"step": state.global_step, "loss": None}
+        try:
+            self._forward.end_micro_batch()
+            step["learning_rate"] = self._learning_rate
+            step["metrics"] = {"loss_scale": self._loss_scale}
+            step["grad_norm"] = self._exact.grad_norm
+            step["tokens"] = self._tokens_of_step(args, state)
+            step["loss"] = self._source.loss()
+        finally:
+            # Also if that failed: sending is a collective, and the other ranks are in it.
+            self._waiting = step
+            if self._source is self._exact:
+                self._send_waiting()
+
+    @guarded
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        step = self._waiting
+        if step is None or step["step"] != state.global_step or not logs or "grad_norm" not in logs:
+            return
+        step["grad_norm"] = logs["grad_norm"]
+        # The trainer's filter replaces a NaN in the loss that it logs by a made-up number; its norm tells.
+        is_made_up = args.logging_nan_inf_filter and not math.isfinite(logs["grad_norm"])
+        if step["loss"] is None and not is_made_up:
+            step["loss"] = logs.get("loss")
+        self._send_waiting()
+
+    @guarded
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._send_waiting()
+        if self._gather is not None:
+            self._gather.checkpointed()
+
+    @guarded
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._close("finished")
+
+    def _forget(self) -> None:
+        self._exact.forget()
+        self._forward.forget()
+        self._learning_rate = self._loss_scale = self._waiting = None
+
+    def _tokens_of_step(self, args: Any, state: Any) -> Scalar:
+        """Tokens on this rank; those of all ranks on the first, if the trainer itself keeps count."""
+        counted = state.num_input_tokens_seen - self._trainer_tokens
+        self._trainer_tokens = state.num_input_tokens_seen
+        if args.include_num_input_tokens_seen != "no" and counted > 0:
+            return int(counted) if state.is_world_process_zero else 0
+        return self._source.tokens()
+
+    def _send_waiting(self) -> None:
+        step, self._waiting = self._waiting, None
+        if step is not None and self._gather is not None:
+            self._gather.push(**step)
+
+    def _shared_writer(self) -> Any:
+        """The file writer of the trainer's TensorBoardCallback, if it has a live one and we may use it."""
+        settings = self.monitor.config.tensorboard
+        if settings.enabled and settings.share_writer:
+            for callback in self._exact.trainer.callback_handler.callbacks:
+                writer = getattr(getattr(callback, "tb_writer", None), "file_writer", None)
+                if writer is not None:
+                    return writer
+        return None
+
+    def _say_what_is_not_seen(self, state: Any) -> None:
+        if state.is_world_process_zero and "attach" not in self.was_told:
+            self.was_told.add("attach")
+            logger.warning(
+                "MonitorCallback is not attached to its trainer: the loss is read from the model's own output, so what "
+                "compute_loss makes of it is not seen, and the gradient norm only comes when the trainer logs "
+                "(logging_steps=%g). To see every step exactly: MonitorCallback(...).attach(trainer)",
+                state.logging_steps,
+            )
+
+    def _crash(self, error: BaseException) -> None:
+        self._close(_reason(error), wait=False)
+
+    def _at_exit(self, pid: int) -> None:
+        # A forked child inherits this too, but the run is its parent's.
+        if os.getpid() == pid:
+            # The trainer tells its callbacks of no exception, but the interpreter remembers the one that ended it.
+            self._close(_reason(getattr(sys, "last_value", None)), wait=False)
+
+    def _close(self, reason: str, *, wait: bool = True) -> None:
+        """End watching; without ``wait`` nothing is expected of the other ranks, which may be gone."""
+        if wait or not is_distributed():
+            self._send_waiting()
+        self._forward.detach()
+        gather, self._gather = self._gather, None
+        if gather is not None:
+            atexit.unregister(self._at_exit)
+            try:
+                gather.finish(reason, wait=wait)
+            finally:
+                self.monitor.finish(reason)  # nothing to do unless that failed
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None or isinstance(error, SystemExit):
+        return "process exit"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"crashed: {type(error).__name__}"
+
+
+def _loss_scale(optimizer: Any) -> Tensor | None:
+    """The scale of this step on its device; None without a gradient scaler."""
+    # get_scale() would wait for the device, and update() changes this tensor in place.
+    scale: Tensor | None = getattr(getattr(optimizer, "scaler", None), "_scale", None)
+    return None if scale is None else scale.clone()

@@ -1,0 +1,240 @@
+"""Lightning: one sample per optimizer step, in automatic and in manual optimization."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+except ImportError as error:
+    raise ImportError("MonitorCallback needs lightning: pip install 'pretrain-monitor[lightning]'") from error
+
+import torch
+from torch import Tensor
+
+from ..config import MonitorConfig
+from ..distributed import full_scalar, global_grad_norm
+from ..monitor import Monitor
+from ..sinks.base import Sink
+from ..telemetry import Incident
+from .gather import Scalar, StepGatherer
+from .lightning_clipping import ClippingTap, loss_scale_of, unscaled
+from .loop import largest_rate
+from .window import StepWindow, tokens_of
+
+logger = logging.getLogger(__name__)
+
+_BLIND_AFTER_BATCHES = 1000
+
+
+def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
+    """Log a failure inside the monitor once per hook, and keep it from the trainer, where it would end the run."""
+
+    @functools.wraps(hook)
+    def safe(self: MonitorCallback, *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception:
+            if hook.__name__ not in self._failed_hooks:
+                self._failed_hooks.add(hook.__name__)
+                logger.exception("the monitor failed in %s; training goes on", hook.__name__)
+
+    return safe
+
+
+class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional, so its types are not loaded
+    """Watches a Lightning run: ``Trainer(callbacks=[MonitorCallback("runs/tonight")])``.
+
+    A sample's step is ``trainer.global_step``, which counts every ``optimizer.step()``: with two optimizers it advances
+    by two per batch, and there is one sample per batch. In manual optimization the loss is what ``training_step``
+    returns, and the gradient norm is the one before clipping if you clip with ``self.clip_gradients``; clip with torch
+    before ``optimizer.step()`` and only what is left after clipping can be seen.
+
+    Under several processes put it on every rank, as Lightning does by itself; rank 0 detects and writes.
+
+    Args:
+        run_dir: where the run log and the event files go; None keeps nothing on disk.
+        config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+        sinks: further receivers of samples and events.
+        count_tokens: tokens trained on in one batch, as an int or a tensor that stays on its device. Without it they
+            are counted from ``attention_mask`` or ``input_ids`` where a batch is a mapping that has them.
+
+    Raises:
+        ConfigError: a setting that does not exist or cannot be used.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path | None = "runs/lightning",
+        config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
+        *,
+        sinks: Sequence[Sink] = (),
+        count_tokens: Callable[[Any], int | Tensor] | None = None,
+    ) -> None:
+        self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self._count_tokens: Callable[[Any], Scalar] | None = count_tokens or tokens_of
+        self._gather: StepGatherer | None = None  # from the start of training to its end
+        self._failed_hooks: set[str] = set()
+        self._step = 0
+        self._window = StepWindow()
+        self._clipping = ClippingTap()
+        self._sees_norm = True
+        self._norms: dict[int, Tensor | None] = {}  # by id of the optimizer
+        self._rates: list[Scalar] = []
+        self._loss_scale: Scalar = None
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """Every incident so far in its latest state; empty on every rank but 0."""
+        return self.monitor.incidents
+
+    @_guarded
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not on_fit_start: the restored global step is known from here on, and the sanity check is over.
+        self._step = trainer.global_step
+        self._begin_step(trainer)
+        # First of all: whatever fails below on this rank alone, it has to take part in what the ranks do together.
+        self._gather = StepGatherer(self.monitor, is_writer=trainer.is_global_zero)
+        # What they leave on a rank is neither the whole gradient nor a DTensor that knows how to become it.
+        self._sees_norm = not isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy)
+        if not self._sees_norm:
+            logger.warning(
+                "%s hides the gradient norm: only loss and learning rate are watched", type(trainer.strategy).__name__
+            )
+        self._clipping.attach(trainer, pl_module)
+        self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
+
+    @_guarded
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        # Gradients are complete here, unscaled and, in automatic optimization, not yet clipped.
+        if self._gather is None:
+            return
+        self._clipping.is_unscaled.add(id(optimizer))
+        self._loss_scale = loss_scale_of(trainer)
+        if self._sees_norm and not self._clipping.tells(optimizer):
+            norm = global_grad_norm(p for group in optimizer.param_groups for p in group["params"])
+            if norm is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+                # A fused optimizer unscales inside step(): its gradients are still multiplied by the loss scale.
+                norm = unscaled(norm, self._loss_scale)
+            self._norms[id(optimizer)] = norm
+        self._rates.append(largest_rate(optimizer))
+
+    @_guarded
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._gather is None:
+            return
+        has_stepped = trainer.global_step != self._step
+        values: dict[str, Any] = {"loss": None}
+        try:
+            self._window.add(outputs, batch, self._tokens(batch))
+            if has_stepped:
+                values = self._step_values(trainer, pl_module)
+        finally:
+            # push() is a collective: whatever failed above on this rank alone, the others wait for it here.
+            if has_stepped:
+                self._step = trainer.global_step
+                self._gather.push(self._step, **values)
+                self._begin_step(trainer)
+            elif self._window.micro_batches == _BLIND_AFTER_BATCHES:
+                logger.warning(
+                    "no optimizer step was seen in %d batches, so nothing is watched; in manual optimization step the "
+                    "optimizers that self.optimizers() returns",
+                    _BLIND_AFTER_BATCHES,
+                )
+
+    @_guarded
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._gather is not None:
+            self._gather.checkpointed()
+
+    @_guarded
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # Lightning calls neither on_train_end nor teardown after an exception.
+        is_interrupt = isinstance(exception, KeyboardInterrupt | SystemExit)
+        self._finish("interrupted" if is_interrupt else f"crashed: {type(exception).__name__}")
+
+    @_guarded
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._finish("finished")
+
+    def _tokens(self, batch: Any) -> Scalar:
+        if self._count_tokens is None:
+            return None
+        try:
+            return self._count_tokens(batch)
+        except Exception:
+            self._count_tokens = None
+            logger.exception("count_tokens failed and is switched off; training goes on")
+            return None
+
+    def _step_values(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        window, is_automatic = self._window, pl_module.automatic_optimization
+        usual = trainer.accumulate_grad_batches
+        norms = [norm for norm in {**self._norms, **self._clipping.norms}.values() if norm is not None]
+        if is_automatic:
+            self._clipping.learn()
+            if window.loss is None:
+                # Nothing was returned, so there was no backward pass; clipping nothing calls the norm 0.
+                norms = []
+        is_short = is_automatic and window.micro_batches < usual
+        return {
+            # Lightning divides each loss by the usual number even when the last window of an epoch has fewer.
+            "loss": None if window.loss is None else window.loss * usual,
+            "grad_norm": _total(norms),
+            "learning_rate": _largest(self._rates),
+            "tokens": _once_per_batch(window.tokens, trainer),
+            "weight": window.weight,
+            "metrics": {"loss_scale": self._loss_scale},
+            "meta": {"micro_batches": window.micro_batches, "accumulate_grad_batches": usual} if is_short else None,
+        }
+
+    def _begin_step(self, trainer: Trainer) -> None:
+        self._window = StepWindow(is_weighted=trainer.world_size > 1)
+        self._norms.clear()
+        self._rates.clear()
+        self._clipping.forget()
+
+    def _summary_writer(self, trainer: Trainer) -> Any:
+        if trainer.is_global_zero and self.monitor.config.tensorboard.share_writer:
+            for own in trainer.loggers:
+                if isinstance(own, TensorBoardLogger):
+                    # Reopens the file that the end of an earlier fit() closed, which the attribute does not.
+                    return own.experiment._get_file_writer()
+        return None
+
+    def _finish(self, reason: str) -> None:
+        gather, self._gather = self._gather, None
+        self._clipping.detach()
+        if gather is not None:
+            gather.finish(reason)
+
+
+def _total(norms: list[Tensor]) -> Tensor | None:
+    """The norm over the parameters of all optimizers."""
+    if len(norms) < 2:
+        return norms[0] if norms else None
+    parts = [full_scalar(norm).to(device=norms[0].device, dtype=torch.float32) for norm in norms]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(parts))
+    return total
+
+
+def _largest(rates: list[Scalar]) -> Scalar:
+    tensors = [rate for rate in rates if isinstance(rate, Tensor)]
+    # Comparing device tensors on the host would wait for the device.
+    return tensors[0] if tensors else max((rate for rate in rates if rate is not None), default=None)
+
+
+def _once_per_batch(tokens: Scalar, trainer: Trainer) -> Scalar:
+    """Tokens, split between the ranks that work on the same batch under tensor parallelism."""
+    if tokens is None or not isinstance(trainer.strategy, ModelParallelStrategy):
+        return tokens
+    batches: int = trainer.strategy.distributed_sampler_kwargs["num_replicas"]
+    return tokens if batches == trainer.world_size else tokens * batches / trainer.world_size
