@@ -104,7 +104,7 @@ class IncidentTracker:
             return []
         row = self._bank.history.rows - 1
         self._review(self._open, row)
-        is_back = row - self._open.last_alarm_row >= _RECENT_ROWS and not self._is_raised(self._open)
+        is_back = self._is_over(self._open) and not self._is_raised(self._open)
         return [self._close(step, self._open, Status.RECOVERED if is_back else Status.ENDED_RUN)]
 
     def _take(self, step: int, row: int, alarms: Sequence[Alarm]) -> list[Event]:
@@ -230,8 +230,7 @@ class IncidentTracker:
         # Counted in optimizer steps, so that a log with every tenth step merges what a full one would; but never in
         # fewer rows than it takes to see that the signal is back.
         is_quiet = step - incident.last_alarm_step >= self._merge_steps
-        is_quiet = is_quiet and row - incident.last_alarm_row >= _RECENT_ROWS
-        if is_quiet and not self._is_raised(incident):
+        if is_quiet and self._is_over(incident) and not self._is_raised(incident):
             self._review(incident, row)
             return [self._close(step, incident, Status.RECOVERED)]
         if age == 0 or age % _REVIEW_ROWS:
@@ -265,6 +264,10 @@ class IncidentTracker:
             return incident.kind is Kind.NONFINITE
         y = baseline.residuals(rows, self._bank.to_scale(name, values))
         return float(np.median(y)) > _RAISED_SD
+
+    def _is_over(self, incident: OpenIncident) -> bool:
+        """Whether enough samples have passed since the last alarm to say how it ended."""
+        return self._bank.history.rows - 1 - incident.last_alarm_row >= _RECENT_ROWS
 
     def _is_rate_off(self, incident: OpenIncident) -> bool:
         """Whether the learning rate is still what it became."""
@@ -315,6 +318,9 @@ class IncidentTracker:
         else:
             incident.kind = self._provisional_kind(incident)
         incident.end_step = step_of(int(rows[last + 1])) if last + 1 < len(rows) else None
+        if incident.kind is Kind.BAD_BATCH and incident.severity.is_alert and not self._is_over(incident):
+            # Whether a rise told to people is just one bad batch only shows afterwards.
+            incident.kind = Kind.SPIKE
 
     def _log_ratio(self, incident: OpenIncident) -> float:
         """Log of the recent loss over what the trend before the incident expects."""

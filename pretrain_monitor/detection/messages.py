@@ -23,7 +23,7 @@ _ADVICE = {
     "check the data mix and the learning rate.",
     Kind.PLATEAU: "Check learning rate, data and whether gradients still reach all layers.",
     Kind.GRAD_SPIKE: "No effect on the loss so far. Clipping took care of it if it is on.",
-    Kind.BAD_BATCH: "One unusual batch, no lasting effect. Look at the data of this step if it happens often.",
+    Kind.BAD_BATCH: "One batch out of line, by itself no reason to act. Look at its data if it happens often.",
     Kind.NOISE_CHANGE: "The loss is noisier at the same level: check batch size, data mix and gradient accumulation.",
     Kind.LR_ANOMALY: "Check the scheduler: after a resume it must be restored together with the optimizer.",
 }
