@@ -114,8 +114,8 @@ def train_hf(size: dict[str, Any], run_dir: Path | None) -> Measured:
     if run_dir is not None:
         callback = MonitorCallback(run_dir, {"console": {"enabled": False}})
         hooks = ("on_step_begin", "on_substep_end", "on_pre_optimizer_step", "on_step_end", "on_log")
-        taps = ("_see_inputs", "_see_loss", "_see_norm")
-        meter.wrap_hooks(callback, hooks + taps)
+        meter.wrap_hooks(callback, hooks)
+        meter.wrap_hooks(callback._exact, ("_see_inputs", "_see_loss", "_see_norm"))
         callback.attach(trainer)
     trainer.train()
     return clock.median_step(), meter.seconds / STEPS

@@ -97,7 +97,7 @@ class Monitor:
         self._is_running = True
         if self.run_dir is not None:
             self._guarded("the run log", self._open_log, self.run_dir, step)
-        self._guarded("the built-in sinks", self._open_sinks, step, summary_writer)
+        self._sinks = [SinkThread(sink) for sink in self._open_sinks(step, summary_writer)]
 
     def observe(self, sample: Sample) -> list[Event]:
         """Take in one sample: detect, write to the run log, hand on to the sinks. Never raises.
@@ -193,19 +193,29 @@ class Monitor:
             return
         self.tokens_seen = last.tokens_seen if last is not None and last.step == step else None
 
-    def _open_sinks(self, step: int, summary_writer: Any) -> None:
-        sinks = list(self._user_sinks)
-        if self.config.console.enabled:
-            from .sinks.console import ConsoleSink
+    def _open_sinks(self, step: int, summary_writer: Any) -> list[Sink]:
+        """The sinks of this session. What fails is told and left out; the others are there all the same."""
+        # A directory that we may not write belongs to somebody else, event files and all.
+        run_dir = self.run_dir if self._log is not None else None
+        built_in = (
+            self._guarded("the terminal", self._open_console, run_dir),
+            self._guarded("TensorBoard", self._open_panels, run_dir, summary_writer, step),
+        )
+        return [*self._user_sinks, *(sink for sink in built_in if sink is not None)]
 
-            sinks.append(ConsoleSink(self.config.console, self.run_dir))
-        if self.config.tensorboard.enabled:
-            from .tensorboard.panels import open_panels
+    def _open_console(self, run_dir: Path | None) -> Sink:
+        if not self.config.console.enabled:
+            return None
+        from .sinks.console import ConsoleSink
 
-            panels = open_panels(self.config.tensorboard, self.run_dir, summary_writer, step)
-            if panels is not None:
-                sinks.append(panels)
-        self._sinks = [SinkThread(sink) for sink in sinks]
+        return ConsoleSink(self.config.console, run_dir)
+
+    def _open_panels(self, run_dir: Path | None, summary_writer: Any, step: int) -> Sink:
+        if not self.config.tensorboard.enabled:
+            return None
+        from .tensorboard.panels import open_panels
+
+        return open_panels(self.config.tensorboard, run_dir, summary_writer, step)
 
     def _detect(self, sample: Sample) -> list[Event]:
         if self._detection_failed:

@@ -113,7 +113,7 @@ class RunLog:
 
     def _retry(self) -> None:
         self._lines_until_retry -= 1
-        if self._lines_until_retry > 0:
+        if self._lines_until_retry > 0 or not self._pending:
             return
         try:
             while self._pending:

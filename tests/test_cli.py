@@ -184,15 +184,18 @@ def test_watch_follows_a_run_that_is_being_written(tmp_path: Path):
     out: list[str] = []
     reader = threading.Thread(target=lambda: out.extend(process.stdout or []))
     reader.start()
-    time.sleep(1.5)
-    monitor.observe(Sample(2, {"loss": float("nan")}))
-    deadline = time.monotonic() + 20
-    while "NaN" not in "".join(out) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert "loss became NaN at step 2" in " ".join("".join(out).split())
-    assert process.poll() is None, "it goes on watching"
-    monitor.finish()
-    process.wait(20)
-    reader.join()
-    process.stdout.close()
+    try:
+        time.sleep(1.5)
+        monitor.observe(Sample(2, {"loss": float("nan")}))
+        deadline = time.monotonic() + 20
+        while "NaN" not in "".join(out) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "loss became NaN at step 2" in " ".join("".join(out).split())
+        assert process.poll() is None, "it goes on watching"
+        monitor.finish()
+        process.wait(20)
+    finally:
+        process.kill()
+        reader.join()
+        process.stdout.close()
     assert "finished" in "".join(out)

@@ -49,6 +49,6 @@ def test_an_event_survives_json_with_its_incident(peak: float | None):
 
 def test_an_incident_has_exactly_the_fields_of_the_design_in_json():
     assert list(an_incident().to_json()) == [
-        "id", "kind", "severity", "status", "signals", "onset_step", "detected_step", "peak_step", "end_step", "expected",
-        "peak", "score", "relative_increase", "excess_loss", "evidence", "message", "advice",
+        "id", "kind", "severity", "status", "signals", "onset_step", "detected_step", "peak_step", "end_step",
+        "expected", "peak", "score", "relative_increase", "excess_loss", "evidence", "message", "advice",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from ..distributed import RankSum, collective_device, do_all_ranks_join, full_sc
 from ..monitor import Monitor
 from ..readback import LateReadback
 from ..telemetry import Sample
-from .averaging import SUMMED, averaged, contribution, stack
+from .averaging import SUMMED, averaged, contribution, on_device, stack
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class StepGatherer:
             return
         record, sums = done
         record.late = [*((record.batch, name) for name in SUMMED), *record.late]
-        record.row = sums if record.row is None else torch.cat([sums.to(record.row.device), record.row])
+        record.row = sums if record.row is None else torch.cat([on_device(sums, record.row.device), record.row])
         self._read(record)
 
     def _read(self, record: _Step) -> None:

@@ -23,6 +23,8 @@ _MIN_SEGMENT = 3
 _PENALTY = 12.0
 _CLIP_SD = 4.0
 RAISED_SD = 2.0
+_LOCAL_ROWS = 16
+_RISE_SD = 0.3
 _WIDE_SD = 1.8
 _CENTRED_SD = 1.0
 _CLEAR_T = 3.0
@@ -42,6 +44,7 @@ class FrozenBaseline:
     last_row: float
     center: float
     scale: float
+    first_row: int  # nothing before it belongs to an incident held against this trend
 
     def expected(self, row: float) -> float:
         return self.level + self.slope * (min(row, self.last_row) - self.origin) + self.center
@@ -79,14 +82,17 @@ def freeze(rows: np.ndarray, x: Floats, alarm_row: int, *, reference: float | No
     scale = 1.4826 * float(np.median(np.abs(residual - center)))
     floor = 1e-4 + 1e-9 * abs(float(first))
     last_row = float(stop + _EXTRAPOLATE_ROWS)
-    return FrozenBaseline(float(first), slope, origin, last_row, center, max(scale, floor))
+    return FrozenBaseline(float(first), slope, origin, last_row, center, max(scale, floor), start)
 
 
 def _early_baseline(rows: np.ndarray, x: Floats, alarm_row: int, reference: float) -> FrozenBaseline:
     """A flat line at ``reference``; the noise of the first samples includes their descent."""
-    changes = np.abs(np.diff(x[rows < alarm_row]))
+    before = x[rows < alarm_row]
+    changes = np.abs(np.diff(before))
     noise = 1.4826 * float(np.median(changes)) / 2**0.5 if len(changes) >= 4 else 0.0
-    return FrozenBaseline(reference, 0.0, 0.0, float(alarm_row), 0.0, max(noise, _EARLY_SCALE))
+    # Before its best sample the loss was higher for another reason: it was still falling.
+    first_row = int(rows[np.argmin(before)]) if len(before) else alarm_row
+    return FrozenBaseline(reference, 0.0, 0.0, float(alarm_row), 0.0, max(noise, _EARLY_SCALE), first_row)
 
 
 class Segment(NamedTuple):
@@ -117,6 +123,22 @@ def segments(y: Floats) -> list[Segment]:
 def raised_segments(y: Floats, parts: list[Segment], alarm: int) -> list[Segment]:
     """The segments above trend that belong to an alarm at index ``alarm``."""
     return [part for part in parts if part.level > RAISED_SD and part.last > alarm - 40]
+
+
+def is_only_flattening(x: Floats, scale: float, first: int) -> bool:
+    """Whether values from index ``first`` on lie above a falling trend without lying above the values before.
+
+    A loss that falls fast and then less fast leaves its trend behind on the upper side.
+
+    Args:
+        x: the signal on its own scale, up to now.
+        scale: its noise on that scale.
+    """
+    before, since = x[max(first - _LOCAL_ROWS, 0) : first], x[first:]
+    if len(before) < _LOCAL_ROWS // 2:
+        return False
+    rise = np.clip((since - np.median(before)) / scale, -_CLIP_SD, _CLIP_SD)
+    return float(np.mean(rise)) < _RISE_SD
 
 
 def is_only_noise(y: Floats) -> bool:

@@ -12,7 +12,16 @@ import numpy as np
 from ..telemetry import Change, Event, Incident, Kind, Severity, Status, spell_nonfinite
 from .alarm import Alarm, Chart
 from .bank import SignalBank
-from .changepoint import BASELINE_ROWS, FrozenBaseline, freeze, is_only_noise, raised_segments, segments, span
+from .changepoint import (
+    BASELINE_ROWS,
+    FrozenBaseline,
+    freeze,
+    is_only_flattening,
+    is_only_noise,
+    raised_segments,
+    segments,
+    span,
+)
 from .classify import classify_loss
 from .history import KEPT_ROWS
 from .messages import advise, describe
@@ -20,6 +29,7 @@ from .messages import advise, describe
 _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
 _RECENT_ROWS = 16
+_LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
 _RAISED_SD = 1.0
 _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
@@ -89,6 +99,7 @@ class IncidentTracker:
         """Events caused by one sample: what its alarms open or change, and what its values end."""
         row = self._bank.history.rows - 1
         events: list[Event] = []
+        alarms = [alarm for raw in alarms if (alarm := self._vetted(raw, row)) is not None]
         if alarms:
             for alarm in alarms:
                 if alarm.chart is Chart.OUTLIER:
@@ -104,7 +115,8 @@ class IncidentTracker:
             return []
         row = self._bank.history.rows - 1
         self._review(self._open, row)
-        is_back = self._is_over(self._open) and not self._is_raised(self._open)
+        since_alarm = row - self._open.last_alarm_row
+        is_back = since_alarm >= _LAST_ROWS and not self._is_raised(self._open, min(since_alarm, _RECENT_ROWS))
         return [self._close(step, self._open, Status.RECOVERED if is_back else Status.ENDED_RUN)]
 
     def _take(self, step: int, row: int, alarms: Sequence[Alarm]) -> list[Event]:
@@ -114,8 +126,6 @@ class IncidentTracker:
             incident = self._open = self._start(step, row, alarms[0])
         before = (incident.severity, incident.kind, tuple(incident.signals))
         for alarm in alarms:
-            if alarm.chart is Chart.LEVEL and self._is_noise(incident, alarm.signal):
-                alarm = replace(alarm, chart=Chart.SCALE)
             self._join(step, row, incident, alarm)
         severity = max(incident.severity, self._severity(incident), key=lambda s: s.rank)
         if severity > incident.severity:
@@ -175,30 +185,41 @@ class IncidentTracker:
             incident.facts.setdefault("first_nonfinite", {"signal": name, "step": step, "value": alarm.value})
             incident.facts["last_nonfinite_row"] = row
 
-    def _is_noise(self, incident: OpenIncident, name: str) -> bool:
-        """Whether a level alarm of ``name`` at the newest row comes from wider noise at the same level."""
-        self._freeze(incident, name)
-        column, baseline = self._bank.column(name), incident.baselines.get(name)
+    def _vetted(self, alarm: Alarm, row: int) -> Alarm | None:
+        """The alarm as it is, as a matter of noise, or None: what a level chart takes for a rise and is none."""
+        if alarm.chart is not Chart.LEVEL:
+            return alarm
+        name, column = alarm.signal, self._bank.column(alarm.signal)
+        baseline = self._open.baselines.get(name) if self._open is not None else None
+        baseline = baseline or self._baseline(name, row)
         if column is None or baseline is None:
-            return False
-        rows, values = self._bank.history.column(column, incident.opened_row - BASELINE_ROWS)
-        y = baseline.residuals(rows, self._bank.to_scale(name, values))
+            return alarm
+        rows, values = self._bank.history.column(column, baseline.first_row)
+        x = self._bank.to_scale(name, values)
+        y = baseline.residuals(rows, x)
         first, last = span(y, [], len(y) - 1, is_shift=True)
-        return is_only_noise(y[first : last + 1])
+        if is_only_flattening(x, baseline.scale, first):
+            return None
+        return replace(alarm, chart=Chart.SCALE) if is_only_noise(y[first : last + 1]) else alarm
 
     def _freeze(self, incident: OpenIncident, name: str) -> None:
+        if name not in incident.baselines and (baseline := self._baseline(name, incident.opened_row)) is not None:
+            incident.baselines[name] = baseline
+
+    def _baseline(self, name: str, row: int) -> FrozenBaseline | None:
+        """The trend of a signal before ``row``; None if it has no sample there."""
         column = self._bank.column(name)
-        if column is None or name in incident.baselines:
-            return
-        rows, values = self._bank.history.column(column, incident.opened_row - BASELINE_ROWS)
-        before = rows < incident.opened_row
+        if column is None:
+            return None
+        rows, values = self._bank.history.column(column, row - BASELINE_ROWS)
+        before = rows < row
         x = self._bank.to_scale(name, values)
         if not before.any():
-            return
+            return None
         reference = None
         if name == "loss" and self.early_reference is not None:
             reference = float(self._bank.to_scale(name, self.early_reference))
-        incident.baselines[name] = freeze(rows[before], x[before], incident.opened_row, reference=reference)
+        return freeze(rows[before], x[before], row, reference=reference)
 
     def _severity(self, incident: OpenIncident) -> Severity:
         if any(incident.has(name, Chart.NONFINITE) for name in ("loss", "grad_norm", "learning_rate")):
@@ -251,15 +272,15 @@ class IncidentTracker:
             return [self._event(step, incident, Change.UPDATED)]
         return []
 
-    def _is_raised(self, incident: OpenIncident) -> bool:
-        """Whether the leading signal is still above the trend before the incident."""
+    def _is_raised(self, incident: OpenIncident, recent_rows: int = _RECENT_ROWS) -> bool:
+        """Whether the leading signal is still above the trend before the incident, judged by its newest rows."""
         name = incident.lead
         if name == "learning_rate":
             return self._is_rate_off(incident)
         column, baseline = self._bank.column(name), incident.baselines.get(name)
         if column is None or baseline is None:
             return False
-        rows, values = self._bank.history.column(column, self._bank.history.rows - _RECENT_ROWS)
+        rows, values = self._bank.history.column(column, self._bank.history.rows - recent_rows)
         if not len(values):
             return incident.kind is Kind.NONFINITE
         y = baseline.residuals(rows, self._bank.to_scale(name, values))
@@ -280,17 +301,18 @@ class IncidentTracker:
 
     def _review(self, incident: OpenIncident, row: int) -> None:
         """Bring onset, peaks, excess loss, segments and kind up to date from the history."""
-        since = max(incident.opened_row - BASELINE_ROWS, 0)
         lead = incident.lead
         column, baseline = self._bank.column(lead), incident.baselines.get(lead)
         if column is not None and baseline is not None:
-            rows, values = self._bank.history.column(column, since)
+            rows, values = self._bank.history.column(column, baseline.first_row)
             if len(rows):
                 y = baseline.residuals(rows, self._bank.to_scale(lead, values))
                 self._place(incident, lead, rows, y)
         if incident.kind is Kind.NONFINITE or "first_nonfinite" in incident.facts:
             first = incident.facts["first_nonfinite"]
-            incident.onset_step = min(incident.onset_step, first["step"])
+            # A loss that was rising before it became NaN began then; else nothing came before.
+            is_sudden = first["signal"] == lead and not incident.has(lead, *_STATISTICAL, Chart.SCALE)
+            incident.onset_step = first["step"] if is_sudden else min(incident.onset_step, first["step"])
         self._count(incident, row)
 
     def _place(self, incident: OpenIncident, lead: str, rows: np.ndarray, y: np.ndarray) -> None:

@@ -88,6 +88,9 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
     # An innovation beyond the clip moves the level but says nothing about the slope: a slope learned from a jump
     # overshoots when the level arrives, and the end of a fall then looks like a rise.
     slope += slope_gain * step * (z == z_clipped)
+    # Losses flatten: a slope per step that is carried on unchanged soon predicts too little, and the loss seems to
+    # rise. Carried on per log(step) it is constant for a power law (Kaplan et al. 2020) and errs downwards otherwise.
+    slope *= 1 - 1 / seen
     square = z_clipped * z_clipped
     variance *= 1 + variance_gain * (_CONSISTENCY * square - 1)
     np.maximum(variance, floor, out=variance)

@@ -257,3 +257,29 @@ def test_a_run_whose_first_samples_have_nothing_to_chart_is_watched_all_the_same
         *samples(with_event("nonfinite", seed=0), first_step=3),
     ]
     assert [i.kind for i in alerts(detect(stream)[1])] == [Kind.NONFINITE]
+
+
+@pytest.mark.parametrize("shape", ["exponential, slow", "exponential, fast", "power law"])
+def test_a_loss_that_falls_fast_and_then_flattens_is_no_rise(shape: str):
+    t = np.arange(1200)
+    base = {
+        "exponential, slow": 2.2 + 4 * np.exp(-t / 250),
+        "exponential, fast": 2.2 + 6 * np.exp(-t / 80),
+        "power law": 1.8 + 7 * (t + 10.0) ** -0.5,
+    }[shape]
+    for seed in range(4):
+        loss = base * np.exp(0.012 * np.random.default_rng(seed).standard_normal(1200))
+        assert alerts(detect(samples({"loss": loss}))[1]) == []
+
+
+def test_an_early_blow_up_begins_where_it_does_and_not_where_the_loss_was_still_falling():
+    losses = [*np.linspace(4, 1, 20), 4.5, 4.6, 0.9, *np.linspace(0.9, 0.3, 40)]
+    incident = only_alert({"loss": np.array(losses)})
+    assert incident.onset_step == 21
+    assert incident.status is Status.RECOVERED
+
+
+def test_a_nan_is_placed_at_its_step_from_the_first_word_on():
+    events, _ = detect(samples(with_event("nonfinite", seed=1)))
+    assert events[0].incident.onset_step == 901
+    assert events[0].incident.message.startswith("loss became NaN at step 901")

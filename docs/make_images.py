@@ -1,0 +1,112 @@
+"""Makes the pictures of the README: an alert in the terminal, and the run in TensorBoard.
+
+Monitor, terminal output, TensorBoard and browser are real. The curve is made up, with one spike, unless a run directory
+is given, whose samples are then watched once more.
+
+    python docs/make_images.py [--run runs/demo] [--chromium /usr/bin/chromium]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich
+
+from pretrain_monitor import Monitor, Sample, read_run
+from pretrain_monitor.tensorboard.launch import HOST, end, start_tensorboard, tensorboard_url
+
+IMAGES = Path(__file__).parent / "images"
+WIDTH = 100  # columns
+STEPS, SPIKE = 1500, 1100
+
+
+def made_up_run() -> Iterator[Sample]:
+    """A power-law loss with autocorrelated noise and a spike from which it recovers."""
+    rng = np.random.default_rng(7)
+    noise = 0.0
+    for step in range(1, STEPS + 1):
+        noise = 0.3 * noise + rng.normal(0, 0.018)
+        decay = np.exp(-(step - SPIKE) / 14) if step >= SPIKE else 0.0
+        loss = (2.2 + 6 * (step + 20) ** -0.45) * np.exp(noise) + 0.9 * decay
+        grad_norm = (0.4 + 3 * (step + 5) ** -0.6) * np.exp(rng.normal(0, 0.12)) * (1 + 7 * decay)
+        learning_rate = 3e-4 * min(step / 100, 0.55 + 0.45 * np.cos(np.pi * step / STEPS))
+        metrics = {"loss": float(loss), "grad_norm": float(grad_norm), "learning_rate": float(learning_rate)}
+        yield Sample(step, metrics, tokens_seen=step * 524_288)
+
+
+def watch(samples: Iterator[Sample], run_dir: Path) -> str:
+    """What the terminal shows, as SVG."""
+    rich.reconfigure(record=True, force_terminal=True, width=WIDTH, file=io.StringIO())
+    monitor = Monitor(run_dir)
+    monitor.start()
+    for sample in samples:
+        monitor.observe(sample)
+    monitor.finish()
+    svg = rich.get_console().export_svg(title="python train.py")
+    # The picture names a font to be fetched from elsewhere; what fixed-width font there is will do.
+    return re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
+
+
+def photograph(run_dir: Path, picture: Path, chromium: str) -> None:
+    """What the browser shows on the page that ``pretrain-monitor tensorboard`` names."""
+    from playwright.sync_api import sync_playwright
+
+    with socket.create_server((HOST, 0)) as server:
+        port = int(server.getsockname()[1])
+    process = start_tensorboard(run_dir, port)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            )
+            page = browser.new_page(viewport={"width": 1500, "height": 800})
+            page.goto(tensorboard_url(port))
+            page.get_by_text("Ignore outliers in chart scaling").click()
+            wait_until_drawn(page)
+            page.screenshot(path=picture)
+            browser.close()
+    finally:
+        end(process)
+
+
+def wait_until_drawn(page: Any, charts: int = 6) -> None:
+    page.wait_for_timeout(1000)
+    for _ in range(60):
+        paths = page.locator("vz-line-chart2").evaluate_all(
+            "charts => charts.filter(c => [...c.shadowRoot.querySelectorAll('path.line')]"
+            ".some(path => (path.getAttribute('d') || '').length > 100)).length"
+        )
+        if paths == charts:
+            page.wait_for_timeout(1500)  # the charts fade in
+            return
+        page.wait_for_timeout(500)
+    raise RuntimeError(f"TensorBoard has drawn {paths} of {charts} charts within 30 s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="a run directory whose samples are shown")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    options = parser.parse_args()
+    samples = made_up_run() if options.run is None else iter(list(read_run(options.run)))
+    IMAGES.mkdir(exist_ok=True)
+    images = IMAGES.absolute()
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)  # so that the picture names a run directory as a user would
+        run_dir = Path("runs/gpt")
+        (images / "alert.svg").write_text(watch(samples, run_dir), encoding="utf-8")
+        photograph(run_dir, images / "tensorboard.png", options.chromium)
+        os.chdir(images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Tells alerts in the terminal as they happen, beside progress bars and logging; and sums up at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import rich
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from ..config import ConsoleConfig
+from ..telemetry import Change, Event, Incident, Sample, Severity, Status
+from . import wording
+
+_MIN_PANEL_WIDTH = 40
+_PREFIX = "pretrain-monitor: "
+
+
+class ConsoleSink:
+    """One panel when an alert is raised or gets worse, one line when it is over, one table at the end.
+
+    Where the output is no terminal, or a very narrow one, all of it is plain lines.
+
+    Args:
+        run_dir: named in the closing hint of what to type next; None gives no hint.
+    """
+
+    def __init__(self, config: ConsoleConfig, run_dir: Path | None) -> None:
+        self._minimum = Severity(config.minimum_severity)
+        self._has_summary = config.summary
+        self._run_dir = run_dir
+        self._told: dict[str, Incident] = {}  # as it was when it was told last
+        self._incidents: dict[str, Incident] = {}
+        self._steps = 0
+        self._first_step = 0
+        self._last_step = 0
+
+    def on_sample(self, sample: Sample) -> None:
+        if not self._steps:
+            self._first_step = sample.step
+        if sample.step != self._last_step or not self._steps:
+            self._steps += 1
+        self._last_step = sample.step
+
+    def on_event(self, event: Event) -> None:
+        incident = event.incident
+        self._incidents[incident.id] = incident
+        told = self._told.get(incident.id)
+        if incident.severity >= self._minimum and (told is None or incident.severity > told.severity):
+            self._told[incident.id] = incident
+            self._tell_alert(incident, None if told is None else told.severity)
+        elif event.change is Change.CLOSED and told is not None and not self._is_left_to_the_summary(incident):
+            line = _PREFIX + wording.closing_line(incident, told)
+            self._print([Text(line, style=wording.ENDINGS.get(incident.status, ""))])
+
+    def close(self) -> None:
+        if not (self._has_summary and self._steps):
+            return
+        incidents = list(self._incidents.values())
+        shown = [incident for incident in incidents if incident.severity >= self._minimum]
+        head = _PREFIX + wording.summary_line(incidents, self._steps, self._first_step, self._last_step)
+        if not shown:
+            self._print([head])
+            return
+        commands = [] if self._run_dir is None else wording.next_commands(self._run_dir)
+        console = rich.get_console()
+        if _is_plain(console):
+            self._print([head, *wording.summary_lines(shown), *(f"{_PREFIX}next: {command}" for command in commands)])
+        else:
+            table = wording.summary_table(shown, console.width)
+            self._print([Text(head, style="bold"), table, *(f"next: {command}" for command in commands)])
+
+    def _is_left_to_the_summary(self, incident: Incident) -> bool:
+        return incident.status is Status.ENDED_RUN and self._has_summary
+
+    def _tell_alert(self, incident: Incident, was: Severity | None) -> None:
+        console = rich.get_console()
+        if _is_plain(console):
+            self._print([_PREFIX + line for line in wording.alert_lines(incident, was)])
+        else:
+            self._print([wording.alert_panel(incident, was, console.width)])
+
+    def _print(self, parts: list[RenderableType]) -> None:
+        console = rich.get_console()
+        with _progress_bars_out_of_the_way(console):
+            if hasattr(sys.stdout, "rich_proxied_file"):
+                # A rich progress bar is on, maybe of another console: what is written here appears above it.
+                sys.stdout.write(_rendered(parts, console))
+            else:
+                _put(parts, console)
+
+
+def _put(parts: list[RenderableType], console: Console) -> None:
+    # Lines of a log file are never broken: it is searched line by line.
+    is_unbroken = _is_plain(console)
+    for part in parts:
+        console.print(part, markup=False, highlight=False, soft_wrap=is_unbroken)
+
+
+def _rendered(parts: list[RenderableType], console: Console) -> str:
+    text = io.StringIO()
+    has_colour = console.color_system is not None
+    twin = Console(file=text, force_terminal=True, width=console.width, color_system="auto" if has_colour else None)
+    _put(parts, twin)
+    return text.getvalue()
+
+
+def _is_plain(console: Console) -> bool:
+    if console.is_jupyter:
+        return False
+    return not console.is_terminal or console.is_dumb_terminal or console.width < _MIN_PANEL_WIDTH
+
+
+@contextlib.contextmanager
+def _progress_bars_out_of_the_way(console: Console) -> Iterator[None]:
+    """Clear tqdm's bars and draw them again below; rich's own bars need no help."""
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)  # nobody has a bar if nobody has imported it
+    if tqdm is None:
+        yield
+        return
+    with tqdm.external_write_mode(file=console.file):
+        yield

@@ -1,0 +1,116 @@
+"""Two real processes on gloo with DDP; what they train is in hf_ranks.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_hf
+
+PROGRAM = Path(__file__).parent / "hf_ranks.py"
+HEALTHY = (
+    "attached", "own-tokens", "counting", "saving", "unattached", "unattached-own-tokens", "unattached-means",
+    "dropout", "dropout-bare", "blind-rank",
+)  # fmt: skip
+STEPS, FAILS_AFTER = 7, 5
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All scenarios that end well, one after the other in one pair of processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [*torchrun, str(PROGRAM), str(folder), *HEALTHY],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def seen(folder: Path, rank: int) -> Any:
+    return json.loads((folder / f"rank{rank}.json").read_text())
+
+
+def logged(folder: Path, signal: str) -> list[float]:
+    return [entry[signal] for entry in seen(folder, 0)["log"] if signal in entry]
+
+
+@pytest.mark.parametrize("scenario", [name for name in HEALTHY if name not in ("dropout-bare", "blind-rank")])
+def test_each_step_is_exactly_what_the_trainer_logs_for_all_ranks(healthy: Path, scenario: str) -> None:
+    folder = healthy / scenario
+    assert [sample.step for sample in tiny_hf.samples(folder)] == list(range(1, STEPS + 1))
+    for signal in ("loss", "grad_norm", "learning_rate"):
+        assert tiny_hf.column(folder, signal) == logged(folder, signal)
+
+
+def test_tokens_of_both_ranks_are_counted_once(healthy: Path) -> None:
+    counted = [sample.tokens_seen for sample in tiny_hf.samples(healthy / "counting")]
+    assert counted == logged(healthy / "counting", "num_input_tokens_seen")[:STEPS]
+    for scenario in ("attached", "unattached"):
+        assert [sample.tokens_seen for sample in tiny_hf.samples(healthy / scenario)] == counted
+    assert {sample.tokens_seen for sample in tiny_hf.samples(healthy / "unattached-means")} == {None}
+
+
+def test_rank_0_alone_observes_and_writes(healthy: Path) -> None:
+    for scenario in HEALTHY[:-2]:
+        assert [seen(healthy / scenario, rank)["wrote"] for rank in (0, 1)] == [STEPS, None]
+        lines = (healthy / scenario / "run" / "run.jsonl").read_text().splitlines()
+        assert [json.loads(line)["type"] for line in lines] == ["run", *["sample"] * STEPS, "end"]
+
+
+def test_watching_changes_no_bit_on_any_rank(healthy: Path) -> None:
+    hashes = {seen(healthy / name, rank)["hash"] for name in ("dropout", "dropout-bare") for rank in (0, 1)}
+    assert len(hashes) == 1
+
+
+def test_a_rank_that_cannot_read_its_loss_keeps_nobody_waiting(healthy: Path) -> None:
+    samples = tiny_hf.samples(healthy / "blind-rank")
+    assert [sample.step for sample in samples] == list(range(1, STEPS + 1))
+    norms = tiny_hf.column(healthy / "blind-rank", "grad_norm")
+    assert norms == logged(healthy / "attached", "grad_norm")
+
+
+def test_a_rank_that_raises_does_not_make_the_other_hang(tmp_path: Path) -> None:
+    # Started by hand: torchrun would end the other rank, and hide that it hangs.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    outputs = [(tmp_path / f"output{rank}").open("w+") for rank in (0, 1)]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(tmp_path), "failing-rank"],
+            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=outputs[rank],
+            stderr=outputs[rank],
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        codes = {1: ranks[1].wait(150)}
+        failed_at = time.monotonic()
+        codes[0] = ranks[0].wait(30)
+        took_s = time.monotonic() - failed_at
+    finally:
+        for rank, output in zip(ranks, outputs, strict=True):
+            rank.kill()
+            rank.wait()
+            output.close()
+
+    assert "this rank has had enough" in (tmp_path / "output1").read_text()
+    assert codes[0] != 0 and codes[1] != 0 and took_s < 30
+    folder = tmp_path / "failing-rank"
+    assert [sample.step for sample in tiny_hf.samples(folder)] == list(range(1, FAILS_AFTER + 1))
+    last = json.loads((folder / "run" / "run.jsonl").read_text().splitlines()[-1])
+    assert last["type"] == "end" and last["reason"].startswith("crashed: ")
