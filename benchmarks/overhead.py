@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import logging
 import statistics
 import tempfile
@@ -25,27 +26,34 @@ import torch
 
 from pretrain_monitor.demo.model import GPT, VOCABULARY
 
+Measured = tuple[float, float]  # median step and median time in the monitor's hooks per step, in seconds
+
 # 14.6 M and 0.9 M parameters; the second takes some 70 ms a step.
 SIZES = {
-    "large": {"model": {"layers": 6, "width": 448, "heads": 7, "context": 128}, "batch": 4},
-    "small": {"model": {"layers": 4, "width": 128, "heads": 4, "context": 128}, "batch": 8},
+    "large": {"model": {"layers": 6, "width": 448, "heads": 7, "context": 128}, "batch": 4, "steps": 15},
+    "small": {"model": {"layers": 4, "width": 128, "heads": 4, "context": 128}, "batch": 8, "steps": 60},
 }
-SETTLE = 3  # first steps of each training, left out
-STEPS = 12
+SETTLE = 5  # first steps of each training, left out
 
 
 class Clock:
-    """Times of optimizer steps, taken by the cheapest hook each framework has."""
+    """Times of optimizer steps, taken by the cheapest hook each framework has, and of the monitor's hooks in them."""
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.meter = Meter()
+        self._ends: list[float] = []
+        self._hooks: list[float] = []
 
     def tick(self) -> None:
-        self.ends.append(time.perf_counter())
+        self._ends.append(time.perf_counter())
+        self._hooks.append(self.meter.seconds)
 
-    def median_step(self) -> float:
-        steps = [later - earlier for earlier, later in zip(self.ends, self.ends[1:], strict=False)]
-        return statistics.median(steps[SETTLE:])
+    def medians(self) -> Measured:
+        return _median_difference(self._ends), _median_difference(self._hooks)
+
+
+def _median_difference(times: list[float]) -> float:
+    return statistics.median([later - earlier for earlier, later in itertools.pairwise(times)][SETTLE:])
 
 
 class Meter:
@@ -87,28 +95,26 @@ class Tokens(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": self._data[index], "labels": self._data[index]}
 
 
-Measured = tuple[float, float]  # median step and monitor time per step, in seconds
-
-
 def train_hf(size: dict[str, Any], run_dir: Path | None) -> Measured:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     from pretrain_monitor.callbacks.huggingface import MonitorCallback
 
-    clock, meter = Clock(), Meter()
+    clock = Clock()
+    meter = clock.meter
 
     class Tick(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
             clock.tick()
 
     arguments = TrainingArguments(
-        output_dir=tempfile.mkdtemp(), max_steps=STEPS, per_device_train_batch_size=size["batch"], use_cpu=True,
+        output_dir=tempfile.mkdtemp(), max_steps=size["steps"], per_device_train_batch_size=size["batch"], use_cpu=True,
         save_strategy="no", report_to=[], logging_steps=500, disable_tqdm=True, max_grad_norm=1.0,
     )  # fmt: skip
     trainer = Trainer(
         model=GPT(**size["model"]),
         args=arguments,
-        train_dataset=Tokens(size, STEPS * size["batch"]),
+        train_dataset=Tokens(size, size["steps"] * size["batch"]),
         callbacks=[Tick()],
     )
     if run_dir is not None:
@@ -118,7 +124,7 @@ def train_hf(size: dict[str, Any], run_dir: Path | None) -> Measured:
         meter.wrap_hooks(callback._exact, ("_see_inputs", "_see_loss", "_see_norm"))
         callback.attach(trainer)
     trainer.train()
-    return clock.median_step(), meter.seconds / STEPS
+    return clock.medians()
 
 
 def train_lightning(size: dict[str, Any], run_dir: Path | None) -> Measured:
@@ -126,7 +132,8 @@ def train_lightning(size: dict[str, Any], run_dir: Path | None) -> Measured:
 
     from pretrain_monitor.callbacks.lightning import MonitorCallback
 
-    clock, meter = Clock(), Meter()
+    clock = Clock()
+    meter = clock.meter
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -151,23 +158,24 @@ def train_lightning(size: dict[str, Any], run_dir: Path | None) -> Measured:
         meter.wrap_hooks(callback, tuple(name for name in hooks if name in vars(type(callback))))
         callbacks.append(callback)
     trainer = lightning.Trainer(
-        max_steps=STEPS, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_steps=size["steps"], accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, gradient_clip_val=1.0, callbacks=callbacks, default_root_dir=tempfile.mkdtemp(),
     )  # fmt: skip
-    loader = torch.utils.data.DataLoader(Tokens(size, STEPS * size["batch"]), batch_size=size["batch"])
+    loader = torch.utils.data.DataLoader(Tokens(size, size["steps"] * size["batch"]), batch_size=size["batch"])
     trainer.fit(Module(), loader)
-    return clock.median_step(), meter.seconds / STEPS
+    return clock.medians()
 
 
 def train_loop(size: dict[str, Any], run_dir: Path | None) -> Measured:
     from pretrain_monitor.callbacks.loop import LoopMonitor
 
-    clock, meter = Clock(), Meter()
+    clock = Clock()
+    meter = clock.meter
     model = GPT(**size["model"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     monitor = LoopMonitor(run_dir, {"console": {"enabled": False}}) if run_dir is not None else None
     report = meter.wrap(monitor.step) if monitor is not None else None
-    for batch in torch.utils.data.DataLoader(Tokens(size, STEPS * size["batch"]), batch_size=size["batch"]):
+    for batch in torch.utils.data.DataLoader(Tokens(size, size["steps"] * size["batch"]), batch_size=size["batch"]):
         clock.tick()
         loss = model(**batch)["loss"]
         loss.backward()
@@ -178,7 +186,7 @@ def train_loop(size: dict[str, Any], run_dir: Path | None) -> Measured:
         optimizer.zero_grad()
     if monitor is not None:
         monitor.close()
-    return clock.median_step(), meter.seconds / STEPS
+    return clock.medians()
 
 
 TRAININGS = {"hf": train_hf, "lightning": train_lightning, "loop": train_loop}

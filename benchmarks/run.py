@@ -1,6 +1,6 @@
 """All figures, one table each.
 
-python benchmarks/run.py [detector|knob|replay|overhead|faults ...]
+python benchmarks/run.py [detector|knob|replay|host|overhead|faults ...]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 
 import demo_faults
 import detector
+import host
 import knob
 import overhead
 import replay
@@ -17,6 +18,7 @@ FIGURES = {
     "detector": lambda: detector.main([]),
     "knob": lambda: knob.main([]),
     "replay": lambda: replay.main([]),
+    "host": lambda: host.main([]),
     "overhead": lambda: overhead.main([]),
     "faults": lambda: demo_faults.main([]),
 }

@@ -30,6 +30,9 @@ FORMAT_VERSION = 1
 MAX_PENDING_LINES = 20_000
 _RETRY_EVERY_LINES = 50
 
+# Made once: json.dumps with options makes one for each call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str)
+
 _STEP = re.compile(rb'"step":(-?\d+)')
 _RESUMED_FROM = re.compile(rb'"resumed_from":(\d+)')
 
@@ -141,11 +144,11 @@ class RunLog:
 
 def _line(kind: str, record: dict[str, Any]) -> bytes:
     # "type" and "step" come first, so that an index needs no JSON parsing.
+    record = {"type": kind, **record}
     try:
-        text = json.dumps({"type": kind, **record}, separators=(",", ":"), allow_nan=False, default=str)
+        text = _ENCODER.encode(record)
     except ValueError:
-        record = spell_nonfinite({"type": kind, **record})
-        text = json.dumps(record, separators=(",", ":"), allow_nan=False, default=str)
+        text = _ENCODER.encode(spell_nonfinite(record))
     return text.encode() + b"\n"
 
 

@@ -149,8 +149,10 @@ class StepGatherer:
 
     def _joined_ranks(self) -> RankSum | None:
         """How to sum over ranks, if there are several; settled at the first step, when there must be a group."""
-        if not self._has_settled and is_distributed():
-            self._has_settled = True
+        if self._has_settled:
+            return self._ranks
+        self._has_settled = True
+        if is_distributed():
             name = f"gatherer{next(_gatherers)}"
             try:
                 self._ranks = RankSum() if do_all_ranks_join(name, self._join_timeout_s) else None
@@ -241,7 +243,7 @@ class StepGatherer:
 
 
 def _scalar(value: Any, *, may_communicate: bool) -> Tensor | float:
-    """A number, or a device tensor without dimensions; what is on the host already is read at once."""
+    """A number, or a tensor without dimensions."""
     if not may_communicate and not all(placement.is_replicate() for placement in getattr(value, "placements", ())):
         raise ValueError("it is spread over ranks that do not report their steps")
     value = full_scalar(value)
@@ -249,12 +251,12 @@ def _scalar(value: Any, *, may_communicate: bool) -> Tensor | float:
         return float(value)
     if value.numel() != 1:
         raise ValueError(f"expected one number, got a tensor of shape {tuple(value.shape)}")
-    value = value.detach().reshape(())
-    return float(value) if value.device.type == "cpu" else value
+    scalar: Tensor = value.detach()
+    return scalar.reshape(()) if scalar.dim() else scalar
 
 
 def _split(record: _Step, *homes: tuple[dict[str, float], Mapping[str, Tensor | float]]) -> None:
-    """Put numbers where they belong, and device tensors into one row that knows where its values will."""
+    """Put numbers where they belong, and tensors into one row that knows where its values will."""
     tensors: list[Tensor] = []
     for home, values in homes:
         for name, value in values.items():
@@ -264,7 +266,9 @@ def _split(record: _Step, *homes: tuple[dict[str, float], Mapping[str, Tensor | 
             else:
                 home[name] = value
     if tensors:
-        record.row = stack(tensors, tensors[0].device)
+        # Host tensors go to the device, never the other way: that would wait for the device.
+        device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), tensors[0].device)
+        record.row = stack(tensors, device)
 
 
 def _ordered(metrics: dict[str, float]) -> dict[str, float]:

@@ -10,7 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor
+try:
+    import torch  # noqa: F401  (said here, where the user's import is, and not by a module further down)
+except ImportError as error:
+    raise ImportError("LoopMonitor needs torch: pip install torch") from error
 
 from ..config import MonitorConfig
 from ..distributed import is_main_rank
@@ -75,11 +78,12 @@ class LoopMonitor:
 
     @property
     def incidents(self) -> list[Incident]:
+        """Every incident so far in its latest state, in the order of detection; empty on all ranks but the first."""
         return self.monitor.incidents
 
     def step(
         self,
-        loss: Tensor | float,
+        loss: Scalar,
         grad_norm: Scalar = None,
         optimizer: Any = None,
         *,
@@ -94,6 +98,7 @@ class LoopMonitor:
 
         Args:
             loss: mean over the tokens of this rank's batch, in nats; with gradient accumulation, of the whole step.
+                None on a rank that has none, such as an early stage of a pipeline.
             grad_norm: what ``clip_grad_norm_`` returned: the norm before clipping.
             optimizer: to tell the learning rate, the largest over its parameter groups; or a sequence of optimizers.
             tokens: trained on in this step by this rank; weights its loss in the average over ranks.
@@ -125,7 +130,8 @@ class LoopMonitor:
         )
 
     def checkpointed(self) -> None:
-        """Say that you saved a checkpoint; resuming from it is quicker then."""
+        """Say, on every rank, that you saved a checkpoint: all steps up to it are in the log then, also if the run is
+        killed, and resuming from it is quicker."""
         self._gather.checkpointed()
 
     def close(self, reason: str = "finished") -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
 from .alarm import Alarm, Chart
-from .charts import CHART_ROWS, chart_step, reset_level, reset_scale
+from .charts import CHART_ROWS, LEVEL_SHIFTS, SCALE_RATIOS, chart_step
 from .codec import decode, encode
 from .history import History
 from .residual import (
@@ -22,6 +23,7 @@ from .residual import (
     initial_rows,
     residual_step,
 )
+from .scalar import FEW_SIGNALS, chart_step_one, residual_step_one
 from .thresholds import EXCURSION_LEVEL, FORGET_AFTER, OUTLIER_LEVEL, Tails, rate_per_chart
 
 # Signals whose alarms can become alerts, and so share the false-alarm budget.
@@ -29,6 +31,8 @@ ALERTING = ("loss", "grad_norm")
 
 _COOL_DOWN = 150  # samples after an alarm, and before the charts start, from which no tail is learned
 _STATE_ROWS = RESIDUAL_ROWS + CHART_ROWS
+_LEVEL_ROWS = slice(RESIDUAL_ROWS, RESIDUAL_ROWS + len(LEVEL_SHIFTS))
+_SCALE_ROWS = slice(_LEVEL_ROWS.stop, _STATE_ROWS)
 _NEAR_ZERO_LOSS = 0.05  # below this a log scale turns ordinary noise into outliers
 # Half a unit of the last digit of a log with five significant digits: nothing smaller is a change.
 _RELATIVE_FLOOR = 3e-5
@@ -37,26 +41,37 @@ Transform = Literal["auto", "log", "linear"]
 
 
 class SignalBank:
-    """Residual, whitening and charts for every signal, vectorised over signals with numpy.
+    """Residual, whitening and charts for every signal: in plain floats for a few, vectorised with numpy for many.
 
     Every signal is independent of the others: its clock counts its own finite values, so a signal that is logged
     rarely, starts late or drops out for a while is judged as if it were alone.
     """
 
-    def __init__(self, false_alarms_per_10k: float, warmup: int, memory: int, transform: Transform = "auto") -> None:
+    def __init__(
+        self,
+        false_alarms_per_10k: float,
+        warmup: int,
+        memory: int,
+        transform: Transform = "auto",
+        *,
+        few: int = FEW_SIGNALS,
+    ) -> None:
         self.names: list[str] = []
         self.history = History()
-        self.residuals = np.zeros(0)  # whitened u of the newest row, NaN where there is none
         self._rate = false_alarms_per_10k
         self._warmup = warmup
         self._memory = memory
         self._transform = transform
         self._q = rate_per_chart(false_alarms_per_10k, 1)
         self._column: dict[str, int] = {}
+        self._few = few
+        # One column a signal; for few signals the lists are the truth and the array only their image.
         self._state = np.zeros((_STATE_ROWS, 0))
+        self._lists: list[list[float]] | None = []
         self._rows: list[Floats] = []
         self._is_log = np.zeros(0, dtype=bool)
         self._log_limit = np.zeros(0)
+        self._limits: list[float] = []
         self._is_ready = np.zeros(0, dtype=bool)
         self._has_excursion = np.zeros(0, dtype=bool)
         self._learned = np.zeros(0)
@@ -74,38 +89,29 @@ class SignalBank:
                 self._admit(name)
         if not self.names:
             return []  # a run may begin with steps that have neither loss nor norm
-        values = self._row(metrics)
-        finite = np.isfinite(values)
-        is_complete = bool(finite.all())
+        row = [metrics.get(name, math.nan) for name in self.names]
         alarms: list[Alarm] = []
+        is_complete = all(map(math.isfinite, row))
         if not is_complete:
-            for name, is_finite in zip(self.names, finite.tolist(), strict=True):
-                if not is_finite and name in metrics:
-                    alarms.append(Alarm(name, Chart.NONFINITE, math.inf, math.inf, metrics[name]))
-            values[~finite] = math.nan
-        self.history.append(step, values)
-        if (values <= self._log_limit).any():
-            self._leave_log_scale(values)
+            for column, name in enumerate(self.names):
+                if not math.isfinite(row[column]):
+                    row[column] = math.nan
+                    if name in metrics:
+                        alarms.append(Alarm(name, Chart.NONFINITE, math.inf, math.inf, metrics[name]))
+        self.history.append(step, row)
+        if any(value <= limit for value, limit in zip(row, self._limits, strict=True)):
+            with self._as_arrays():
+                self._leave_log_scale(row)
         if not self._all_ready:
-            self._warm_up(finite)
-        self.residuals.fill(math.nan)
+            with self._as_arrays():
+                self._warm_up(row)
         # A value at the end of float range may overflow on its way into a chart; infinity is over every threshold.
-        with np.errstate(over="ignore"):
-            if is_complete and self._all_ready:
-                alarms += self._advance(slice(None), self._state, self._rows, values)
-            else:
-                columns = np.flatnonzero(finite & self._is_ready)
-                if len(columns):
-                    part = self._state[:, columns]
-                    alarms += self._advance(columns, part, list(part), values)
-                    self._state[:, columns] = part
+        if self._lists is not None:
+            alarms += self._advance_each(row)
+        else:
+            with np.errstate(over="ignore"):
+                alarms += self._advance_together(np.array(row), is_complete)
         return alarms
-
-    def _row(self, metrics: Mapping[str, float]) -> Floats:
-        """The sample in the order of the columns, NaN where it has nothing to say."""
-        if len(metrics) == len(self.names) and list(metrics) == self.names:
-            return np.array(list(metrics.values()), dtype=np.float64)
-        return np.array([metrics.get(name, math.nan) for name in self.names], dtype=np.float64)
 
     def band(self, name: str, width_sd: float = 3.0) -> tuple[float, float, float] | None:
         """Expected value of the newest sample and the band around it, in the signal's own unit; None in warm-up."""
@@ -137,10 +143,61 @@ class SignalBank:
     def column(self, name: str) -> int | None:
         return self._column.get(name)
 
-    def seen(self, name: str) -> int:
-        """Finite values of a signal taken into its trend so far; 0 while it is in warm-up."""
-        column = self._column.get(name)
-        return 0 if column is None else int(self._state[SEEN, column])
+    @contextmanager
+    def _as_arrays(self) -> Iterator[None]:
+        """Inside, the state is one array whatever the number of signals; what follows from it is renewed after."""
+        if self._lists:
+            self._state[:] = np.array(self._lists).T
+        yield
+        self._lists = self._state.T.tolist() if len(self.names) <= self._few else None
+        self._rows = list(self._state)
+        self._limits = self._log_limit.tolist()
+
+    def _advance_each(self, row: list[float]) -> list[Alarm]:
+        """One step of the charts for few signals, one after the other."""
+        assert self._lists is not None
+        alarms: list[Alarm] = []
+        for column, value in enumerate(row):
+            if value != value or not self._is_ready[column]:
+                continue
+            state = self._lists[column]
+            x = math.log(value) if self._is_log[column] else value
+            u, self._predicted[column], self._sd[column] = residual_step_one(state, x, self._memory)
+            level, scale = chart_step_one(state, u)
+            seen = state[SEEN]
+            if seen <= self._warmup:
+                state[RESIDUAL_ROWS:] = [0.0] * CHART_ROWS
+                level = scale = 0.0
+                if seen <= self._warmup - _COOL_DOWN:
+                    continue
+            is_quiet = bool(self._cool[column] <= 0)
+            if is_quiet:
+                self._learned[column] += 1
+            else:
+                self._cool[column] -= 1
+            is_notable = u > OUTLIER_LEVEL or level > EXCURSION_LEVEL or scale > EXCURSION_LEVEL
+            if is_notable or self._has_excursion[column]:
+                learned = float(self._learned[column])
+                fired = self._judge(column, value, (u, level, scale), is_quiet, seen > self._warmup, learned)
+                for alarm in fired:
+                    if alarm.chart is Chart.LEVEL:
+                        state[_LEVEL_ROWS] = [0.0] * len(LEVEL_SHIFTS)
+                    elif alarm.chart is Chart.SCALE:
+                        state[_SCALE_ROWS] = [0.0] * len(SCALE_RATIOS)
+                alarms += fired
+        return alarms
+
+    def _advance_together(self, values: Floats, is_complete: bool) -> list[Alarm]:
+        """One step of the charts for many signals, all at once."""
+        if is_complete and self._all_ready:
+            return self._advance(slice(None), self._state, self._rows, values)
+        columns = np.flatnonzero(np.isfinite(values) & self._is_ready)
+        if not len(columns):
+            return []
+        part = self._state[:, columns]
+        alarms = self._advance(columns, part, list(part), values)
+        self._state[:, columns] = part
+        return alarms
 
     def _advance(self, columns: Any, state: Floats, rows: list[Floats], values: Floats) -> list[Alarm]:
         """One step of the charts for ``columns``, whose state is ``state`` (rows are its row views)."""
@@ -148,7 +205,6 @@ class SignalBank:
         is_log = self._is_log[columns]
         np.log(x, out=x, where=is_log)
         u, predicted, sd = residual_step(rows[:RESIDUAL_ROWS], x, self._memory, is_mature=self._all_mature)
-        self.residuals[columns] = u
         self._predicted[columns] = predicted
         self._sd[columns] = sd
         cusums = state[RESIDUAL_ROWS:]
@@ -182,58 +238,63 @@ class SignalBank:
             notable &= learns
         if not notable.any():
             return []
-        return self._judge(columns, np.flatnonzero(notable), values, u, level, scale, quiet, cusums, rows[SEEN])
+        alarms: list[Alarm] = []
+        places = np.flatnonzero(notable)
+        # One conversion of all instead of one per signal: a numpy scalar costs more than the judgement.
+        taken = (u, level, scale, quiet, rows[SEEN] > self._warmup, self._learned[columns])
+        entries = zip(places.tolist(), *(array[places].tolist() for array in taken), strict=True)
+        for place, u_, level_, scale_, is_quiet, may_alarm, learned in entries:
+            column = place if isinstance(columns, slice) else int(columns[place])
+            fired = self._judge(column, float(values[column]), (u_, level_, scale_), is_quiet, may_alarm, learned)
+            for alarm in fired:
+                if alarm.chart is Chart.LEVEL:
+                    state[_LEVEL_ROWS, place] = 0.0
+                elif alarm.chart is Chart.SCALE:
+                    state[_SCALE_ROWS, place] = 0.0
+            alarms += fired
+        return alarms
 
     def _judge(
         self,
-        columns: Any,
-        notable: np.ndarray,
-        values: Floats,
-        u: Floats,
-        level: Floats,
-        scale: Floats,
-        quiet: np.ndarray,
-        cusums: Floats,
-        seen: Floats,
+        column: int,
+        value: float,
+        scores: tuple[float, float, float],
+        is_quiet: bool,
+        may_alarm: bool,
+        learned: float,
     ) -> list[Alarm]:
-        """Thresholds, tail learning and alarms for the few signals that stand out at this sample."""
-        q = self._q
+        """Tail learning and alarms of a signal that stands out at this sample; the caller resets its charts."""
+        tails = self._tails[column]
+        tails.samples = learned
+        fired = tails.exceeded(*scores, self._q) if may_alarm else []
+        tails.learn(*scores, self._q, is_quiet=is_quiet)
         alarms = []
-        places = notable.tolist()
-        # One conversion of all instead of one per signal: a numpy scalar costs more than the judgement.
-        taken = (u, level, scale, quiet, seen, self._learned[columns])
-        entries = zip(places, *(array[notable].tolist() for array in taken), strict=True)
-        for place, u_, level_, scale_, is_quiet, seen_, learned in entries:
-            column = place if isinstance(columns, slice) else int(columns[place])
-            tails = self._tails[column]
-            tails.samples = learned
-            fired = tails.exceeded(u_, level_, scale_, q) if seen_ > self._warmup else []
-            tails.learn(u_, level_, scale_, q, is_quiet=is_quiet)
-            if fired:
-                name, expected = self.names[column], self.band(self.names[column])
-                center = expected[0] if expected else None
-                alarms += [Alarm(name, *entry, float(values[column]), center) for entry in fired]
-                self._cool[column] = _COOL_DOWN
-                charts = {entry[0] for entry in fired}
-                if Chart.LEVEL in charts:
-                    reset_level(cusums, place)
-                    tails.level_peak = 0.0
-                if Chart.SCALE in charts:
-                    reset_scale(cusums, place)
-                    tails.scale_peak = 0.0
-            if tails.samples > FORGET_AFTER:
-                tails.forget()
-                self._learned[column] = tails.samples
-            self._has_excursion[column] = bool(tails.level_peak or tails.scale_peak)
+        if fired:
+            expected = self.band(self.names[column])
+            center = expected[0] if expected else None
+            alarms = [Alarm(self.names[column], *entry, value, center) for entry in fired]
+            self._cool[column] = _COOL_DOWN
+            charts = {alarm.chart for alarm in alarms}
+            if Chart.LEVEL in charts:
+                tails.level_peak = 0.0
+            if Chart.SCALE in charts:
+                tails.scale_peak = 0.0
+        if tails.samples > FORGET_AFTER:
+            tails.forget()
+            self._learned[column] = tails.samples
+        self._has_excursion[column] = bool(tails.level_peak or tails.scale_peak)
         return alarms
 
     def _admit(self, name: str) -> None:
+        with self._as_arrays():
+            self._add_column(name)
+
+    def _add_column(self, name: str) -> None:
         self._column[name] = len(self.names)
         self.names.append(name)
         self._q = rate_per_chart(self._rate, sum(name in self._column for name in ALERTING))
         self.history.add_column()
         self._state = np.concatenate([self._state, np.zeros((_STATE_ROWS, 1))], axis=1)
-        self._rows = list(self._state)
         self._is_log = np.append(self._is_log, False)
         self._log_limit = np.append(self._log_limit, -math.inf)
         self._is_ready = np.append(self._is_ready, False)
@@ -242,13 +303,12 @@ class SignalBank:
         self._cool = np.append(self._cool, 0.0)
         self._predicted = np.append(self._predicted, math.nan)
         self._sd = np.append(self._sd, math.nan)
-        self.residuals = np.append(self.residuals, math.nan)
         self._tails.append(Tails())
         self._all_ready = self._all_mature = False
 
-    def _warm_up(self, finite: np.ndarray) -> None:
+    def _warm_up(self, row: list[float]) -> None:
         """Initialise every signal that now has enough values; until then it only collects."""
-        for column in np.flatnonzero(finite & ~self._is_ready).tolist():
+        for column in np.flatnonzero(np.isfinite(row) & ~self._is_ready).tolist():
             # Until it is initialised, the counter of a signal counts the values collected.
             self._state[SEEN, column] += 1
             if self._state[SEEN, column] > INIT_SAMPLES:
@@ -274,9 +334,9 @@ class SignalBank:
         self._is_log[column] = is_log
         self._log_limit[column] = self._limit_of(self.names[column]) if is_log else -math.inf
 
-    def _leave_log_scale(self, values: Floats) -> None:
+    def _leave_log_scale(self, row: list[float]) -> None:
         """Judge a signal that comes near zero on a linear scale from here on; its tails are learned anew."""
-        for column in np.flatnonzero(values <= self._log_limit).tolist():
+        for column in np.flatnonzero(np.array(row) <= self._log_limit).tolist():
             _, recent = self.history.column(column, 0)
             seen = self._state[SEEN, column]
             self._set_scale(column, recent[-INIT_SAMPLES - 1 : -1], is_log=False)
@@ -300,6 +360,8 @@ class SignalBank:
         self._all_mature = self._all_ready and bool((self._state[SEEN] >= settled).all())
 
     def state_dict(self) -> dict[str, Any]:
+        with self._as_arrays():
+            pass
         return {
             "names": self.names,
             "state": encode(self._state),
@@ -314,12 +376,12 @@ class SignalBank:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in state["names"]:
             self._admit(name)
-        self._state = decode(state["state"])
-        self._rows = list(self._state)
         self._is_log = np.array(state["is_log"], dtype=bool)
         self._is_ready = np.array(state["is_ready"], dtype=bool)
         limits = [self._limit_of(name) for name in self.names]
         self._log_limit = np.where(self._is_log, limits, -math.inf)
+        with self._as_arrays():
+            self._state[:] = decode(state["state"])
         self._learned = decode(state["learned"])
         self._cool = decode(state["cool"])
         self._tails = [Tails(**tails) for tails in state["tails"]]

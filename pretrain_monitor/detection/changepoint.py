@@ -6,7 +6,6 @@ trend, frozen before the alarm, can.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,8 +25,8 @@ RAISED_SD = 2.0
 _LOCAL_ROWS = 16
 _RISE_SD = 0.3
 _WIDE_SD = 1.8
-_CENTRED_SD = 1.0
-_CLEAR_T = 3.0
+_NOISE_ROWS = 40
+_FAR_BELOW_SD, _SHARE_BELOW = 1.5, 0.12
 _EARLY_SCALE = 0.05  # log units; the noise of a run is unknown in its first samples
 
 
@@ -142,14 +141,15 @@ def is_only_flattening(x: Floats, scale: float, first: int) -> bool:
 
 
 def is_only_noise(y: Floats) -> bool:
-    """Whether a level alarm over residuals ``y`` is explained by noise that grew: wide, and centred near the trend.
+    """Whether a level alarm over residuals ``y`` is explained by noise that grew: wide, and to both sides.
 
-    A CUSUM of clipped residuals drifts up and down when their spread doubles, and sooner or later crosses any limit.
+    A CUSUM of clipped residuals drifts up and down when their spread doubles, and sooner or later crosses any limit. A
+    rise has hardly a value far below the trend, however it swings above it.
     """
-    spread = float(np.std(y))
-    if len(y) < 4 or spread < _WIDE_SD or float(np.median(y)) > _CENTRED_SD:
+    recent = y[-_NOISE_ROWS:]
+    if len(recent) < 4 or float(np.std(recent)) < _WIDE_SD:
         return False
-    return float(np.mean(y)) < _CLEAR_T * spread / math.sqrt(len(y))
+    return float(np.mean(recent < -_FAR_BELOW_SD)) > _SHARE_BELOW
 
 
 def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tuple[int, int]:

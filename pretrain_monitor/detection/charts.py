@@ -17,8 +17,8 @@ CHART_ROWS = len(LEVEL_SHIFTS) + len(SCALE_RATIOS)
 _SPLIT = len(LEVEL_SHIFTS)
 
 # Clipped at 2, the level chart's false-alarm rate hardly depends on the noise distribution: 0.1 exp(-h) per sample.
-_LEVEL_CLIP = 2.0
-_SQUARE_CLIP = 9.0
+LEVEL_CLIP = 2.0
+SQUARE_CLIP = 9.0
 
 _mu = np.array(LEVEL_SHIFTS)
 _r = np.array(SCALE_RATIOS)
@@ -36,18 +36,10 @@ def chart_step(cusums: Floats, u: Floats) -> tuple[Floats, Floats]:
     """
     increments = np.empty_like(cusums)
     level = increments[:_SPLIT]
-    level[:] = np.maximum(np.minimum(u, _LEVEL_CLIP), -_LEVEL_CLIP)
-    increments[_SPLIT:] = np.minimum(u * u, _SQUARE_CLIP)
+    level[:] = np.maximum(np.minimum(u, LEVEL_CLIP), -LEVEL_CLIP)
+    increments[_SPLIT:] = np.minimum(u * u, SQUARE_CLIP)
     increments *= _GAIN
     increments -= _COST
     cusums += increments
     np.maximum(cusums, 0.0, out=cusums)
     return cusums[:_SPLIT].max(axis=0), cusums[_SPLIT:].max(axis=0)
-
-
-def reset_level(cusums: Floats, signal: int) -> None:
-    cusums[:_SPLIT, signal] = 0.0
-
-
-def reset_scale(cusums: Floats, signal: int) -> None:
-    cusums[_SPLIT:, signal] = 0.0

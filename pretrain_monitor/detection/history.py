@@ -29,7 +29,7 @@ class History:
         column = np.full((len(self._values), 1), np.nan)
         self._values = np.concatenate([self._values, column], axis=1)
 
-    def append(self, step: int, values: Floats) -> None:
+    def append(self, step: int, values: list[float]) -> None:
         if self._end == len(self._steps):
             self._values[:KEPT_ROWS] = self._values[KEPT_ROWS:]
             self._steps[:KEPT_ROWS] = self._steps[KEPT_ROWS:]

@@ -19,13 +19,13 @@ SEEN, LEVEL, SLOPE, VARIANCE, LAST, AUTO_NUM, AUTO_DEN, FLOOR = range(8)
 RESIDUAL_ROWS = 8
 
 INIT_SAMPLES = 48
-_CLIP = 3.0  # innovations beyond this many sd move the trend no further
-_VARIANCE_GAIN = 1 / 256
-_CONSISTENCY = 1.03  # E[min(z^2, 9)] = 1 / 1.03 for a Gaussian z
-_AUTO_GAIN = 0.004
-_MAX_AUTO = 0.8
-_SLOPE_RATIO = 1 / 64
-_SLOPE_SETTLES = 200
+CLIP = 3.0  # innovations beyond this many sd move the trend no further
+VARIANCE_GAIN = 1 / 256
+CONSISTENCY = 1.03  # E[min(z^2, 9)] = 1 / 1.03 for a Gaussian z
+AUTO_GAIN = 0.004
+MAX_AUTO = 0.8
+SLOPE_RATIO = 1 / 64
+SLOPE_SETTLES = 200
 MATURE_SAMPLES = 2 * 256  # from here on all gains are constant for any memory up to 256
 
 
@@ -67,21 +67,21 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
     sd = np.sqrt(variance)
     z = x - predicted
     z /= sd
-    z_clipped = np.minimum(z, _CLIP)
-    np.maximum(z_clipped, -_CLIP, out=z_clipped)
+    z_clipped = np.minimum(z, CLIP)
+    np.maximum(z_clipped, -CLIP, out=z_clipped)
 
     level_gain: float | Floats
     slope_gain: float | Floats
     variance_gain: float | Floats
     if is_mature:
         level_gain = 1.0 / memory
-        slope_gain = level_gain * _SLOPE_RATIO
-        variance_gain = _VARIANCE_GAIN
+        slope_gain = level_gain * SLOPE_RATIO
+        variance_gain = VARIANCE_GAIN
     else:
         level_gain = np.maximum(1.0 / memory, 2 / (seen + 1))
-        early_ratio = np.maximum(_SLOPE_RATIO, 2 / (seen + 1))
-        slope_gain = level_gain * np.where(seen > _SLOPE_SETTLES, _SLOPE_RATIO, early_ratio)
-        variance_gain = np.maximum(_VARIANCE_GAIN, 1 / (seen + 1))
+        early_ratio = np.maximum(SLOPE_RATIO, 2 / (seen + 1))
+        slope_gain = level_gain * np.where(seen > SLOPE_SETTLES, SLOPE_RATIO, early_ratio)
+        variance_gain = np.maximum(VARIANCE_GAIN, 1 / (seen + 1))
 
     step = z_clipped * sd
     level[:] = predicted + level_gain * step
@@ -92,14 +92,14 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
     # rise. Carried on per log(step) it is constant for a power law (Kaplan et al. 2020) and errs downwards otherwise.
     slope *= 1 - 1 / seen
     square = z_clipped * z_clipped
-    variance *= 1 + variance_gain * (_CONSISTENCY * square - 1)
+    variance *= 1 + variance_gain * (CONSISTENCY * square - 1)
     np.maximum(variance, floor, out=variance)
 
-    auto_num += _AUTO_GAIN * (z_clipped * last - auto_num)
-    auto_den += _AUTO_GAIN * (square - auto_den)
+    auto_num += AUTO_GAIN * (z_clipped * last - auto_num)
+    auto_den += AUTO_GAIN * (square - auto_den)
     phi = auto_num / auto_den
     np.maximum(phi, 0.0, out=phi)
-    np.minimum(phi, _MAX_AUTO, out=phi)
+    np.minimum(phi, MAX_AUTO, out=phi)
     u = (z - phi * last) / np.sqrt(1 - phi * phi)
     last[:] = z_clipped
     return u, predicted, sd

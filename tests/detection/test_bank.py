@@ -194,3 +194,33 @@ def test_any_series_is_survived_and_a_restored_bank_goes_on_identically(values: 
     two.load_state_dict(json.loads(json.dumps(one.state_dict())))
     for i, value in enumerate(values[cut:]):
         assert repr(one.update(i, {"loss": value})) == repr(two.update(i, {"loss": value}))
+
+
+def test_plain_floats_and_arrays_are_the_same_detector():
+    rng = np.random.default_rng(22)
+    loss, norm = noisy(2500, seed=23, phi=0.3), noisy(2500, seed=24, noise=0.2)
+    loss[1500:1530] *= 1.2
+    loss[700] = np.inf
+    norm[::9] = math.nan
+    norm[2000:] *= np.exp(0.5 * rng.standard_normal(500))
+    small = np.maximum(0.2 * np.exp(-np.arange(2500) / 800), 1e-3) * np.exp(0.05 * rng.standard_normal(2500))
+    series = {"loss": loss, "grad_norm": norm, "aux/loss": small}
+    few, many = bank(few=10), bank(few=0)
+    alarms = [(i, a.signal, a.chart, round(a.score, 6)) for i, a in run(few, **series)]
+    assert alarms == [(i, a.signal, a.chart, round(a.score, 6)) for i, a in run(many, **series)]
+    assert len(alarms) > 4
+    for name in series:
+        assert few.band(name) == pytest.approx(many.band(name), rel=1e-9)
+
+
+def test_a_bank_that_grows_past_a_few_signals_goes_on_without_a_seam():
+    loss = noisy(1500, seed=25)
+    loss[1200] *= 2
+    growing, alone = bank(few=3), bank(few=3)
+    for i, value in enumerate(loss.tolist()):
+        extra = {f"grad_norm/block{k}": 1.0 + 0.001 * (i % 7) for k in range(5)} if i >= 800 else {}
+        found = growing.update(i, {"loss": value, **extra})
+        assert [(a.chart, round(a.score, 6)) for a in found if a.signal == "loss"] == [
+            (a.chart, round(a.score, 6)) for a in alone.update(i, {"loss": value})
+        ]
+    assert growing.band("loss") == pytest.approx(alone.band("loss"), rel=1e-9)
