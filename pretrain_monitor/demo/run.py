@@ -1,0 +1,123 @@
+"""From the command line to a trained model: what ``pretrain-monitor demo`` does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from .plan import Plan, PlanError, plan_run
+from .text import DOMAINS, Domain, TextError, load_text
+
+if TYPE_CHECKING:
+    from .model import GPT
+
+FRAMEWORKS = ("hf", "lightning", "torch")
+
+# Framework -> its name in prose, the packages it needs, the extra that brings them.
+_NEEDS = {
+    "hf": ("the Hugging Face Trainer", ("torch", "transformers", "accelerate"), "huggingface"),
+    "lightning": ("Lightning", ("torch", "lightning"), "lightning"),
+    "torch": ("plain PyTorch", ("torch",), "huggingface"),  # there is no smaller extra that brings torch
+}
+_HELD_OUT_WINDOWS = 256
+_USAGE = 2
+_INTERRUPTED = 130
+
+
+def run_demo(
+    framework: str = "hf", fault: str = "lr", steps: int | None = None, run_dir: Path | None = None, seed: int = 0
+) -> int:
+    """Train, induce the fault, watch; report in the terminal.
+
+    Args:
+        framework: one of ``FRAMEWORKS``.
+        fault: one of ``plan.FAULTS``.
+        steps: optimizer steps; about 1,100 if None.
+        run_dir: None takes the first free of ``runs/demo-<framework>-<fault>``, ``...-2``, ``...-3`` and so on.
+        seed: of the weights and of the order of the data.
+
+    Returns:
+        The exit code: 0 after training, 2 if the demo cannot be run as asked, 130 if it was interrupted.
+    """
+    screen = Console()
+    try:
+        plan = plan_run(fault, steps)
+        _check(framework)
+        text = load_text()
+    except (PlanError, TextError) as error:
+        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+        return _USAGE
+    run_dir = run_dir or _free_directory(f"demo-{framework}-{fault}")
+    try:
+        _train(screen, framework, plan, text, run_dir, seed)
+    except KeyboardInterrupt:
+        _say(screen, f"interrupted; what was seen until then is in {run_dir}")
+        return _INTERRUPTED
+    _say(
+        screen,
+        f"run directory: {run_dir}",
+        f"see it:        pretrain-monitor tensorboard {run_dir}",
+        f"detect again:  pretrain-monitor replay {run_dir}",
+    )
+    return 0
+
+
+def _check(framework: str) -> None:
+    if framework not in _NEEDS:
+        raise PlanError(f'unknown framework "{framework}"; choose one of {", ".join(FRAMEWORKS)}')
+    _, packages, extra = _NEEDS[framework]
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise PlanError(
+            f"--framework {framework} needs {' and '.join(missing)}: pip install 'pretrain-monitor[{extra}]'"
+        )
+
+
+def _train(screen: Console, framework: str, plan: Plan, text: dict[str, Domain], run_dir: Path, seed: int) -> None:
+    import torch
+
+    from .batches import PlannedRows
+    from .model import GPT
+    from .recipe import BATCH_SIZE, CONTEXT
+
+    torch.manual_seed(seed)
+    model = GPT(context=CONTEXT)
+    rows = PlannedRows(text, plan, batch_size=BATCH_SIZE, context=CONTEXT, seed=seed)
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    megabytes = sum(map(len, text["code"].train.values())) / 1e6
+    _say(
+        screen,
+        f"training a GPT of {size:.1f} M parameters on {megabytes:.1f} MB of Python's own library sources, "
+        f"{plan.steps:,} steps with {_NEEDS[framework][0]}",
+        f"the fault: {plan.describe()}; the monitor is not told" if plan.fault_step else "no fault: expect no alert",
+    )
+    # Imported here: each of them loads its framework.
+    import_module(f".train_{framework}", __package__).train(model, rows, plan, run_dir)
+    _say(screen, _held_out(model, text))
+
+
+def _held_out(model: GPT, text: dict[str, Domain]) -> str:
+    from .batches import held_out_windows
+    from .recipe import CONTEXT, perplexity
+
+    results = []
+    for domain in DOMAINS:
+        windows = held_out_windows(text[domain].held_out_bytes(), count=_HELD_OUT_WINDOWS, context=CONTEXT)
+        results.append(f"{domain} {perplexity(model, windows):.2f}")
+    return f"perplexity per byte on text kept apart: {', '.join(results)}"
+
+
+def _free_directory(name: str) -> Path:
+    numbered = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in count(1))
+    return next(path for path in numbered if not path.exists())
+
+
+def _say(screen: Console, *lines: str) -> None:
+    for line in lines:
+        # Paths and commands must stay whole when they are copied from a narrow terminal.
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""The demo with Lightning: the callback in the Trainer's list is all that a job of your own needs."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+from torch import Tensor
+
+from ..callbacks.lightning import MonitorCallback
+from .batches import PlannedRows
+from .model import GPT
+from .plan import Plan
+from .recipe import CLIP_NORM, loader_of, optimizer_of
+
+
+class LanguageModel(lightning.LightningModule):  # type: ignore[misc]  # lightning ships no types that mypy follows
+    """The GPT with its loss and its optimizer, as Lightning wants them."""
+
+    def __init__(self, model: GPT, plan: Plan) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss: Tensor = self.model(**batch)["loss"]
+        return loss
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer, schedule = optimizer_of(self.model, self.plan)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train(model: GPT, rows: PlannedRows, plan: Plan, run_dir: Path) -> None:
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        limit_train_batches=plan.steps,
+        accelerator="cpu",
+        devices=1,
+        gradient_clip_val=CLIP_NORM,
+        callbacks=[MonitorCallback(run_dir=run_dir)],
+        default_root_dir=run_dir,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        # Advice on data-loader workers, and Lightning's use of what torch has deprecated: nothing for this demo.
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        trainer.fit(LanguageModel(model, plan), loader_of(rows))
