@@ -58,12 +58,8 @@ def run_demo(
     except KeyboardInterrupt:
         _say(screen, f"interrupted; what was seen until then is in {run_dir}")
         return _INTERRUPTED
-    _say(
-        screen,
-        f"run directory: {run_dir}",
-        f"see it:        pretrain-monitor tensorboard {run_dir}",
-        f"detect again:  pretrain-monitor replay {run_dir}",
-    )
+    # What to type next stands in the monitor's own summary already.
+    _say(screen, f"run directory: {run_dir}")
     return 0
 
 
