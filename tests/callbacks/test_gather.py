@@ -72,7 +72,9 @@ def test_non_finite_values_are_passed_on(sink):
 
 
 @pytest.mark.parametrize(
-    "broken", ["much", torch.ones(3), torch.empty(0), [1.0, 2.0], object(), torch.tensor(1j)], ids=repr
+    "broken",
+    ["much", torch.ones(3), torch.empty(0), [1.0, 2.0], object(), torch.tensor(1j)],
+    ids=lambda broken: str(type(broken).__name__),
 )
 def test_a_value_that_is_no_number_is_left_out_and_told_once(sink, caplog, broken):
     gather = gatherer(sink)
