@@ -251,24 +251,30 @@ def _scalar(value: Any, *, may_communicate: bool) -> Tensor | float:
         return float(value)
     if value.numel() != 1:
         raise ValueError(f"expected one number, got a tensor of shape {tuple(value.shape)}")
+    if value.is_complex():
+        raise ValueError("expected a real number, got a complex one")
     scalar: Tensor = value.detach()
     return scalar.reshape(()) if scalar.dim() else scalar
 
 
 def _split(record: _Step, *homes: tuple[dict[str, float], Mapping[str, Tensor | float]]) -> None:
     """Put numbers where they belong, and tensors into one row that knows where its values will."""
+    device = next((d for _, values in homes for v in values.values() if (d := _device_of(v)) is not None), None)
     tensors: list[Tensor] = []
     for home, values in homes:
         for name, value in values.items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and (device is None or value.device.type != "cpu"):
                 tensors.append(value)
                 record.late.append((home, name))
             else:
-                home[name] = value
+                # Beside device tensors, those of the host are numbers that are there already.
+                home[name] = float(value)
     if tensors:
-        # Host tensors go to the device, never the other way: that would wait for the device.
-        device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), tensors[0].device)
-        record.row = stack(tensors, device)
+        record.row = stack(tensors, tensors[0].device)
+
+
+def _device_of(value: Tensor | float) -> torch.device | None:
+    return value.device if isinstance(value, Tensor) and value.device.type != "cpu" else None
 
 
 def _ordered(metrics: dict[str, float]) -> dict[str, float]:

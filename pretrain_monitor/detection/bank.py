@@ -22,6 +22,7 @@ from .residual import (
     Floats,
     initial_rows,
     residual_step,
+    settle_noise,
 )
 from .scalar import FEW_SIGNALS, chart_step_one, residual_step_one
 from .thresholds import EXCURSION_LEVEL, FORGET_AFTER, OUTLIER_LEVEL, Tails, rate_per_chart
@@ -33,6 +34,7 @@ _COOL_DOWN = 150  # samples after an alarm, and before the charts start, from wh
 _STATE_ROWS = RESIDUAL_ROWS + CHART_ROWS
 _LEVEL_ROWS = slice(RESIDUAL_ROWS, RESIDUAL_ROWS + len(LEVEL_SHIFTS))
 _SCALE_ROWS = slice(_LEVEL_ROWS.stop, _STATE_ROWS)
+_SETTLE_SAMPLES = 96
 _NEAR_ZERO_LOSS = 0.05  # below this a log scale turns ordinary noise into outliers
 # Half a unit of the last digit of a log with five significant digits: nothing smaller is a change.
 _RELATIVE_FLOOR = 3e-5
@@ -61,6 +63,7 @@ class SignalBank:
         self._rate = false_alarms_per_10k
         self._warmup = warmup
         self._memory = memory
+        self._mature_at = max(MATURE_SAMPLES, 2 * memory, warmup + 1)
         self._transform = transform
         self._q = rate_per_chart(false_alarms_per_10k, 1)
         self._column: dict[str, int] = {}
@@ -105,6 +108,8 @@ class SignalBank:
         if not self._all_ready:
             with self._as_arrays():
                 self._warm_up(row)
+        if not self._all_mature:
+            self._settle()
         # A value at the end of float range may overflow on its way into a chart; infinity is over every threshold.
         if self._lists is not None:
             alarms += self._advance_each(row)
@@ -170,6 +175,8 @@ class SignalBank:
                 level = scale = 0.0
                 if seen <= self._warmup - _COOL_DOWN:
                     continue
+            elif seen == self._mature_at:
+                self._check_maturity()
             is_quiet = bool(self._cool[column] <= 0)
             if is_quiet:
                 self._learned[column] += 1
@@ -315,6 +322,20 @@ class SignalBank:
                 self._initialise(column)
         self._all_ready = bool(self._is_ready.all())
 
+    def _settle(self) -> None:
+        """Measure the noise of signals whose charts begin with this sample."""
+        seen = self._state[SEEN].tolist() if self._lists is None else [state[SEEN] for state in self._lists]
+        due = [column for column, count in enumerate(seen) if count == self._warmup and self._is_ready[column]]
+        if not due:
+            return
+        with self._as_arrays():
+            for column in due:
+                _, values = self.history.column(column, 0)
+                recent = values[-_SETTLE_SAMPLES:]
+                if len(recent) == _SETTLE_SAMPLES:
+                    x = np.log(recent) if self._is_log[column] else recent
+                    settle_noise(self._state[:RESIDUAL_ROWS, column], x)
+
     def _initialise(self, column: int) -> None:
         # The newest value is not part of it: it is the first to be judged.
         _, values = self.history.column(column, 0)
@@ -356,8 +377,8 @@ class SignalBank:
         return _NEAR_ZERO_LOSS if name == "loss" or name.endswith("/loss") else 0.0
 
     def _check_maturity(self) -> None:
-        settled = max(MATURE_SAMPLES, 2 * self._memory, self._warmup + 1)
-        self._all_mature = self._all_ready and bool((self._state[SEEN] >= settled).all())
+        seen = self._state[SEEN] if self._lists is None else np.array([state[SEEN] for state in self._lists])
+        self._all_mature = self._all_ready and bool((seen >= self._mature_at).all())
 
     def state_dict(self) -> dict[str, Any]:
         with self._as_arrays():

@@ -49,6 +49,28 @@ def initial_rows(values: Floats, floor_sd: float) -> Floats:
     return rows
 
 
+def settle_noise(rows: Floats, recent: Floats) -> None:
+    """Measure variance and autocorrelation of one signal afresh, on its newest values, when its charts begin.
+
+    In the steep descent of the first steps the trend lags, its one-sided errors look like wide and slow noise, and for
+    some hundred samples more the charts would be blind.
+
+    Args:
+        rows: the state of the signal, changed in place.
+        recent: its newest values on the scale on which it is judged, oldest first, at least 32.
+    """
+    half = len(recent) // 2
+    first, second = np.median(recent[:half]), np.median(recent[half:])
+    slope = (second - first) / (len(recent) - half)
+    residual = recent - slope * np.arange(len(recent))
+    residual -= np.median(residual)
+    spread = 1.4826 * float(np.median(np.abs(residual)))
+    rows[VARIANCE] = max(spread**2, rows[FLOOR])
+    z = np.clip(residual / np.sqrt(rows[VARIANCE]), -CLIP, CLIP)
+    rows[AUTO_NUM] = float(np.mean(z[1:] * z[:-1]))
+    rows[AUTO_DEN] = max(float(np.mean(z * z)), 1e-12)
+
+
 def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: bool) -> tuple[Floats, Floats, Floats]:
     """Whitened residual u, prediction and its sd for the new values ``x``; then learn from them.
 

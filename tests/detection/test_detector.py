@@ -283,3 +283,13 @@ def test_a_nan_is_placed_at_its_step_from_the_first_word_on():
     events, _ = detect(samples(with_event("nonfinite", seed=1)))
     assert events[0].incident.onset_step == 901
     assert events[0].incident.message.startswith("loss became NaN at step 901")
+
+
+def test_noise_is_measured_afresh_when_the_charts_begin():
+    # A steep start leaves a lagging trend, whose errors look like wide and slow noise: a shift of 5 sd was not seen.
+    t = np.arange(420)
+    loss = (2.4 + 3.2 * np.exp(-t / 35)) * np.exp(0.03 * np.random.default_rng(0).standard_normal(420))
+    loss[260:] *= 1.15
+    incident = only_alert({"loss": loss})
+    assert abs(incident.onset_step - 261) <= 3
+    assert incident.detected_step - 261 <= 8
