@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..telemetry import Change, Event, Incident, Kind, Severity, Status, spell_nonfinite
+from ..telemetry import Change, Event, Kind, Severity, Status
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .changepoint import (
@@ -24,7 +24,8 @@ from .changepoint import (
 )
 from .classify import classify_loss
 from .history import KEPT_ROWS
-from .messages import advise, describe
+from .open_incident import OpenIncident
+from .telling import told
 
 _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
@@ -34,42 +35,6 @@ _RAISED_SD = 1.0
 _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
 _STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY)
-
-
-@dataclass(slots=True)
-class OpenIncident:
-    """What is remembered of the incident under way; everything else is read from the history when needed."""
-
-    id: str
-    opened_row: int
-    opened_step: int
-    detected_step: int
-    last_alarm_row: int
-    last_alarm_step: int
-    severity: Severity
-    kind: Kind
-    signals: list[str]  # in the order in which they joined
-    alarm_rows: dict[str, int]  # signal -> row of its first alarm
-    charts: dict[str, dict[str, float]]  # signal -> chart -> largest score
-    baselines: dict[str, FrozenBaseline]
-    facts: dict[str, Any] = field(default_factory=dict)
-    is_classified: bool = False
-    onset_row: int = 0
-    onset_step: int = 0
-    # Sums over rows up to this one; kept because a dead run outlives the history window.
-    counted_row: int = -1
-    excess_loss: float = 0.0
-    peaks: dict[str, tuple[float, int]] = field(default_factory=dict)  # signal -> value, step
-    end_step: int | None = None
-    parts: list[list[float]] = field(default_factory=list)  # segments: first step, last step, level in sd
-
-    @property
-    def lead(self) -> str:
-        """The signal the incident is told by: the loss if it took part."""
-        return "loss" if "loss" in self.signals else self.signals[0]
-
-    def has(self, signal: str, *charts: Chart) -> bool:
-        return any(chart in self.charts.get(signal, ()) for chart in charts)
 
 
 class IncidentTracker:
@@ -382,77 +347,11 @@ class IncidentTracker:
         return event
 
     def _event(self, step: int, incident: OpenIncident, change: Change, status: Status = Status.OPEN) -> Event:
-        return Event(step, incident.id, change, self._snapshot(step, incident, status))
-
-    def _snapshot(self, step: int, incident: OpenIncident, status: Status) -> Incident:
-        """The incident as it stands, for the world."""
-        lead = incident.lead
-        baseline = incident.baselines.get(lead)
-        peak, peak_step = incident.peaks.get(lead, (None, incident.opened_step))
-        expected = score = relative = None
-        if baseline is not None:
-            row = float(incident.onset_row)
-            expected = self._bank.from_scale(lead, baseline.expected(row))
-            if peak is not None:
-                score = baseline.residual(row, float(self._bank.to_scale(lead, peak)))
-                relative = peak / expected - 1 if expected else None
-        first = incident.facts.get("first_nonfinite")
-        if incident.kind is Kind.NONFINITE and first is not None:
-            peak, peak_step, score, relative = first["value"], first["step"], None, None
-        end_step = incident.end_step if status is Status.RECOVERED else None
-        if incident.kind is Kind.NONFINITE and status is Status.RECOVERED:
-            end_step = self._bank.history.step_of(incident.facts["last_nonfinite_row"] + 1)
-        evidence = self._evidence(step, incident, end_step)
-        result = Incident(
-            id=incident.id,
-            kind=incident.kind,
-            severity=incident.severity,
-            status=status,
-            signals=(lead, *(name for name in incident.signals if name != lead)),
-            onset_step=incident.onset_step,
-            detected_step=incident.detected_step,
-            peak_step=peak_step,
-            end_step=end_step,
-            expected=expected,
-            peak=peak,
-            score=score,
-            relative_increase=relative,
-            excess_loss=incident.excess_loss if "loss" in incident.baselines else None,
-            evidence=evidence,
-        )
-        return _with_words(result)
-
-    def _evidence(self, step: int, incident: OpenIncident, end_step: int | None) -> dict[str, Any]:
-        evidence: dict[str, Any] = {
-            "charts": {
-                name: {str(chart): round(score, 3) for chart, score in charts.items()}
-                for name, charts in incident.charts.items()
-            },
-            "opened_step": incident.opened_step,
-            "duration_steps": (end_step or step) - incident.onset_step,
-        }
-        if end_step is not None:
-            evidence["steps_to_recovery"] = end_step - incident.onset_step
-        if incident.parts:
-            evidence["segments"] = [list(part) for part in incident.parts]
-        norm = incident.baselines.get("grad_norm")
-        if norm is not None and "grad_norm" in incident.peaks:
-            usual = self._bank.from_scale("grad_norm", norm.expected(float(incident.onset_row)))
-            evidence["grad_norm_ratio"] = round(incident.peaks["grad_norm"][0] / usual, 3) if usual > 0 else None
-        for name in ("learning_rate", "first_nonfinite", "what"):
-            if name in incident.facts:
-                evidence[name] = incident.facts[name]
-        # What comes back from the log must equal what was told live.
-        spelled: dict[str, Any] = spell_nonfinite(evidence)
-        return spelled
+        return Event(step, incident.id, change, told(self._bank, step, incident, status))
 
     def state_dict(self) -> dict[str, Any]:
-        opened = None
-        if self._open is not None:
-            opened = asdict(self._open)
-            opened["severity"], opened["kind"] = self._open.severity.value, self._open.kind.value
         return {
-            "open": opened,
+            "open": None if self._open is None else self._open.to_json(),
             "last_id": self._last_id,
             "last_outlier": dict(self._last_outlier),
             "early_reference": self.early_reference,
@@ -460,26 +359,8 @@ class IncidentTracker:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        opened = state["open"]
-        if opened is not None:
-            opened = dict(opened)
-            opened["severity"], opened["kind"] = Severity(opened["severity"]), Kind(opened["kind"])
-            opened["baselines"] = {name: FrozenBaseline(**value) for name, value in opened["baselines"].items()}
-            opened["excess_loss"] = float(opened["excess_loss"])
-            opened["peaks"] = {name: (value[0], value[1]) for name, value in opened["peaks"].items()}
-            opened["charts"] = {
-                name: {Chart(chart): float(score) for chart, score in charts.items()}
-                for name, charts in opened["charts"].items()
-            }
-            if "first_nonfinite" in opened["facts"]:
-                first = opened["facts"]["first_nonfinite"]
-                opened["facts"] = {**opened["facts"], "first_nonfinite": {**first, "value": float(first["value"])}}
-            self._open = OpenIncident(**opened)
+        self._open = None if state["open"] is None else OpenIncident.from_json(state["open"])
         self._last_id = state["last_id"]
         self._last_outlier = dict(state["last_outlier"])
         self.early_reference = state["early_reference"]
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])
-
-
-def _with_words(incident: Incident) -> Incident:
-    return replace(incident, message=describe(incident), advice=advise(incident.kind))
