@@ -15,7 +15,7 @@ _WARMUP_STEPS = 50
 _LAST_RATE = 0.1  # share of the peak at the last step
 
 BURST_FACTOR = 30.0
-BURST_STEPS = 8
+BURST_STEPS = 2  # after three or more the loss does not come back before the run ends
 CORRUPTED_BATCHES = 5
 
 _STEPS = 1100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
@@ -58,8 +59,10 @@ def run_demo(
     except KeyboardInterrupt:
         _say(screen, f"interrupted; what was seen until then is in {run_dir}")
         return _INTERRUPTED
-    # What to type next stands in the monitor's own summary already.
     _say(screen, f"run directory: {run_dir}")
+    if plan.fault_step is None:
+        # With alerts to show, the monitor's own summary has said what to type next.
+        _say(screen, f"next: pretrain-monitor tensorboard {run_dir}")
     return 0
 
 
@@ -75,6 +78,9 @@ def _check(framework: str) -> None:
 
 
 def _train(screen: Console, framework: str, plan: Plan, text: dict[str, Domain], run_dir: Path, seed: int) -> None:
+    # Read when torch is loaded. Threads that wait by spinning make a step of this size twenty times slower as soon as
+    # another program wants one of the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from .batches import PlannedRows

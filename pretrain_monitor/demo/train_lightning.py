@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class LanguageModel(lightning.LightningModule):  # type: ignore[misc]  # lightni
 
 
 def train(model: GPT, rows: PlannedRows, plan: Plan, run_dir: Path) -> None:
+    # Which accelerators there are, and advertising.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         max_epochs=1,
         limit_train_batches=plan.steps,

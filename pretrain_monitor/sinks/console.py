@@ -53,6 +53,10 @@ class ConsoleSink:
         if incident.severity >= self._minimum and (told is None or incident.severity > told.severity):
             self._told[incident.id] = incident
             self._tell_alert(incident, None if told is None else told.severity)
+        elif told is not None and event.change is not Change.CLOSED and incident.signals[0] != told.signals[0]:
+            # The same alert, but now about something else: a learning rate that jumped, and the loss has followed.
+            self._told[incident.id] = incident
+            self._print([_PREFIX + wording.update_line(incident)])
         elif event.change is Change.CLOSED and told is not None and not self._is_left_to_the_summary(incident):
             line = _PREFIX + wording.closing_line(incident, told)
             self._print([Text(line, style=wording.ENDINGS.get(incident.status, ""))])

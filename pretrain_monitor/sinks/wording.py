@@ -49,6 +49,11 @@ def alert_lines(incident: Incident, was: Severity | None = None) -> list[str]:
     return [*lines, f"what to do: {clean(incident.advice)}"] if incident.advice else lines
 
 
+def update_line(incident: Incident) -> str:
+    """What an alert that was told before has turned into."""
+    return f"{words(incident.kind)}: {clean(incident.message)}"
+
+
 def closing_line(incident: Incident, told: Incident) -> str:
     """How it ended.
 

@@ -95,7 +95,14 @@ def test_the_end_names_a_fresh_run_directory(tmp_path, monkeypatch, capsys):
     for name in ("demo-torch-none", "demo-torch-none-2"):
         assert (tmp_path / "runs" / name / "run.jsonl").exists()
         assert f"run directory: runs/{name}\n" in shown
-    # What to type next stands in the summary of the monitor: test_console.py.
+        assert shown.count(f"pretrain-monitor tensorboard runs/{name}\n") == 1
+
+
+def test_what_to_type_next_is_said_once_after_alerts_too(tmp_path, capfd):
+    assert run_demo("torch", "nan", 6, tmp_path / "run") == 0
+    shown = capfd.readouterr().out
+    assert shown.count(f"pretrain-monitor tensorboard {tmp_path / 'run'}\n") == 1
+    assert shown.count(f"run directory: {tmp_path / 'run'}\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,14 @@ def test_alerts_and_progress_bars_do_not_garble_each_other(tmp_path: Path, kind:
         assert line.endswith("│")
     summary = next(n for n, line in enumerate(lines) if line.startswith("pretrain-monitor: watched 400 steps"))
     assert summary > lines.index(bars[0])
+
+
+def test_an_alert_that_turns_into_something_else_is_told_in_one_more_line(told: Told):
+    sink = ConsoleSink(ConsoleConfig(), None)
+    jump = replace(SPIKE, kind=Kind.LR_ANOMALY, signals=("learning_rate",), message="the learning rate jumped")
+    sink.on_event(Event(900, SPIKE.id, Change.OPENED, jump))
+    told()
+    followed = replace(SPIKE, signals=("loss", "learning_rate"))
+    for change in (Change.UPDATED, Change.UPDATED):
+        sink.on_event(Event(903, SPIKE.id, change, followed))
+    assert told() == [f"pretrain-monitor: spike: {SPIKE.message}"]
