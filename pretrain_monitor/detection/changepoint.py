@@ -23,8 +23,10 @@ _PENALTY = 12.0
 _CLIP_SD = 4.0
 RAISED_SD = 2.0
 _LOCAL_ROWS = 16
-_RISE_SD = 0.3
+_RISE_SD = 0.5
 _WIDE_SD = 1.8
+_FALL_ROWS = 16
+_MOSTLY = 2.0
 _NOISE_ROWS = 40
 _FAR_BELOW_SD, _SHARE_BELOW = 1.5, 0.12
 _EARLY_SCALE = 0.05  # log units; the noise of a run is unknown in its first samples
@@ -138,6 +140,14 @@ def is_only_flattening(x: Floats, scale: float, first: int) -> bool:
         return False
     rise = np.clip((since - np.median(before)) / scale, -_CLIP_SD, _CLIP_SD)
     return float(np.mean(rise)) < _RISE_SD
+
+
+def is_only_fall(y: Floats) -> bool:
+    """Whether a scale alarm over residuals ``y`` comes from values below the trend: a dip, or a fall to a new level."""
+    recent = y[-_FALL_ROWS:]
+    above = float(np.sum(np.clip(recent, 0.0, 3.0) ** 2))
+    below = float(np.sum(np.clip(recent, -3.0, 0.0) ** 2))
+    return below > _MOSTLY * above
 
 
 def is_only_noise(y: Floats) -> bool:

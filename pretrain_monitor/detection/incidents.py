@@ -16,6 +16,7 @@ from .changepoint import (
     BASELINE_ROWS,
     FrozenBaseline,
     freeze,
+    is_only_fall,
     is_only_flattening,
     is_only_noise,
     raised_segments,
@@ -151,8 +152,8 @@ class IncidentTracker:
             incident.facts["last_nonfinite_row"] = row
 
     def _vetted(self, alarm: Alarm, row: int) -> Alarm | None:
-        """The alarm as it is, as a matter of noise, or None: what a level chart takes for a rise and is none."""
-        if alarm.chart is not Chart.LEVEL:
+        """The alarm as it is, as a matter of noise, or None if it is a fall or no rise at all."""
+        if alarm.chart not in (Chart.LEVEL, Chart.SCALE):
             return alarm
         name, column = alarm.signal, self._bank.column(alarm.signal)
         baseline = self._open.baselines.get(name) if self._open is not None else None
@@ -162,6 +163,8 @@ class IncidentTracker:
         rows, values = self._bank.history.column(column, baseline.first_row)
         x = self._bank.to_scale(name, values)
         y = baseline.residuals(rows, x)
+        if alarm.chart is Chart.SCALE:
+            return None if is_only_fall(y) else alarm
         first, last = span(y, [], len(y) - 1, is_shift=True)
         if is_only_flattening(x, baseline.scale, first):
             return None

@@ -62,6 +62,8 @@ def _rise(incident: Incident) -> str:
     name = _WORDS.get(signal, signal)
     if incident.expected is None or incident.peak is None:
         return f"{name} changed at step {incident.onset_step:,}"
+    if incident.peak <= incident.expected:
+        return f"{name} became noisier at step {incident.onset_step:,}"
     verb = "became noisier, from" if incident.kind is Kind.NOISE_CHANGE else "rose from"
     text = f"{name} {verb} {number(incident.expected)} to {number(incident.peak)}{_size(incident)}"
     text += f" at step {incident.onset_step:,}"

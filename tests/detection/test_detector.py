@@ -293,3 +293,12 @@ def test_noise_is_measured_afresh_when_the_charts_begin():
     incident = only_alert({"loss": loss})
     assert abs(incident.onset_step - 261) <= 3
     assert incident.detected_step - 261 <= 8
+
+
+@pytest.mark.parametrize("rows", [1, 5, 30])
+def test_a_dip_is_no_incident(rows: int):
+    for seed in range(4):
+        run = healthy_run(1000, seed=20 + seed)
+        run["loss"][600 : 600 + rows] *= 0.6
+        found = [incident for incident in detect(samples(run))[1] if incident.onset_step < 600 + rows]
+        assert [incident.message for incident in found] == []
