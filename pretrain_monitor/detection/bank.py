@@ -102,7 +102,7 @@ class SignalBank:
                     if name in metrics:
                         alarms.append(Alarm(name, Chart.NONFINITE, math.inf, math.inf, metrics[name]))
         self.history.append(step, row)
-        if any(value <= limit for value, limit in zip(row, self._limits, strict=True)):
+        if self._comes_near_zero(row):
             with self._as_arrays():
                 self._leave_log_scale(row)
         if not self._all_ready:
@@ -147,6 +147,12 @@ class SignalBank:
 
     def column(self, name: str) -> int | None:
         return self._column.get(name)
+
+    def _comes_near_zero(self, row: list[float]) -> bool:
+        """Whether a signal that is judged on a log scale has left its range."""
+        if self._lists is None:
+            return bool((np.array(row) <= self._log_limit).any())
+        return any(value <= limit for value, limit in zip(row, self._limits, strict=True))
 
     @contextmanager
     def _as_arrays(self) -> Iterator[None]:
