@@ -45,7 +45,7 @@ class MonitorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     false_alarms_per_10k_steps: float = Field(
-        1.0, gt=0, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
+        1.0, ge=1e-6, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
     )
     warmup_steps: int = Field(
         200, ge=96, le=100_000, description="samples before the charts may alarm; until then the early rules watch"
@@ -110,6 +110,8 @@ def _read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not usable YAML: {str(error).splitlines()[0][:100]}") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time as clock
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import yaml
 
 from .config import MonitorConfig, load_config
 from .detection.detector import InstabilityDetector
-from .readers import read_run
+from .readers import LogError, read_run
 from .resume import restore
 from .rundir import RunDirectoryError
 from .runlog import FILE_NAME, RunLog
@@ -65,6 +66,8 @@ class Monitor:
         self._resumed_from: int | None = None
         self._snapshot_step = 0
         self._was_told: set[str] = set()
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
 
     @property
     def incidents(self) -> list[Incident]:
@@ -95,9 +98,11 @@ class Monitor:
         self._snapshot_step = step
         self._was_told.clear()
         self._is_running = True
+        self._pid = os.getpid()
         if self.run_dir is not None:
             self._guarded("the run log", self._open_log, self.run_dir, step)
-        self._sinks = [SinkThread(sink) for sink in self._open_sinks(step, summary_writer)]
+        threads = (self._guarded("a sink", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
+        self._sinks = [thread for thread in threads if thread is not None]
 
     def observe(self, sample: Sample) -> list[Event]:
         """Take in one sample: detect, write to the run log, hand on to the sinks. Never raises.
@@ -105,8 +110,11 @@ class Monitor:
         Returns:
             What the sample opened, changed or closed.
         """
+        if os.getpid() != self._pid and self._is_running:
+            return []  # a forked child: the run is its parent's
         try:
-            return self._observe(sample)
+            with self._lock:
+                return self._observe(sample)
         except Exception:
             if "observe" not in self._was_told:
                 self._was_told.add("observe")
@@ -153,7 +161,7 @@ class Monitor:
 
     def finish(self, reason: str = "finished") -> None:
         """End watching: close what is open, flush everything, print the summary. Never raises; may be called twice."""
-        if not self._is_running:
+        if not self._is_running or os.getpid() != self._pid:
             return
         self._is_running = False
         events: list[Event] = []
@@ -257,7 +265,7 @@ def _plain(sample: Sample) -> Sample:
     Raises:
         TypeError, ValueError: a value that is no number.
     """
-    metrics = {name: float(value) for name, value in sample.metrics.items()}
+    metrics = {str(name): float(value) for name, value in sample.metrics.items()}
     time = clock.time() if sample.time is None else sample.time
     return replace(sample, step=int(sample.step), metrics=metrics, time=time)
 
@@ -277,7 +285,12 @@ def replay(
     """
     detector = InstabilityDetector(config)
     samples = read_run(path_or_samples) if isinstance(path_or_samples, str | Path) else path_or_samples
-    for sample in samples:
-        detector.update(sample)
+    try:
+        for sample in samples:
+            detector.update(sample)
+    except ValueError as error:
+        if isinstance(error, LogError) or not isinstance(path_or_samples, str | Path):
+            raise
+        raise LogError(f"{path_or_samples}: {error}") from None
     detector.finish()
     return sorted(detector.incidents, key=lambda incident: (incident.onset_step, incident.detected_step))

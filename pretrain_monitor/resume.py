@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from .detection.detector import InstabilityDetector
-from .runlog import RunLogIndex, read_records
+from .runlog import RunLogIndex, read_records, samples_in
 from .telemetry import Event, Incident, Sample
 
 logger = logging.getLogger(__name__)
@@ -27,9 +27,9 @@ def restore(detector: InstabilityDetector, path: Path, step: int) -> Sample | No
     if start and not _load(detector, path, index, start):
         logger.info("%s: detection settings have changed; replaying the run from its start", path)
         start = 0
-    for record in read_records(path, start=start, index=index):
-        if record["type"] == "sample" and record["step"] <= step:
-            last = Sample.from_json(record)
+    for sample in samples_in(path, read_records(path, start=start, index=index)):
+        if sample.step <= step:
+            last = sample
             detector.update(last)
     return last
 

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,13 +218,28 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "type" in record else None
+    if not isinstance(record, dict) or "type" not in record:
+        return None
+    return record if isinstance(record.get("step", 0), int) else None
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
-    return (Sample.from_json(record) for record in read_records(path) if record["type"] == "sample")
+    return samples_in(path, read_records(path))
+
+
+def samples_in(path: Path, records: Iterable[dict[str, Any]]) -> Iterator[Sample]:
+    """The samples among records; what is not in the form of one is dropped and reported."""
+    broken = 0
+    for record in records:
+        if record["type"] == "sample":
+            try:
+                yield Sample.from_json(record)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                broken += 1
+    if broken:
+        logger.warning("%s: dropped %d records that are no samples", path, broken)
 
 
 def read_events(path: Path) -> Iterator[Event]:

@@ -29,7 +29,7 @@ def test_a_mapping_a_file_and_a_config_say_the_same(tmp_path: Path):
         ({"qqqq": 1}, "unknown setting 'qqqq'; allowed: false_alarms_per_10k_steps, warmup_steps"),
         ({"warmup_steps": "many"}, "warmup_steps = 'many': input should be a valid integer"),
         ({"warmup_steps": 5}, "warmup_steps = 5: input should be greater than or equal to 96"),
-        ({"false_alarms_per_10k_steps": 0}, "greater than 0"),
+        ({"false_alarms_per_10k_steps": 0}, "greater than or equal to 0.000001"),
         ({"transform": "sqrt"}, "'auto', 'log' or 'linear'"),
         ({"warmup_steps": 5, "memory_steps": 1}, "(and 1 more)"),
         ([1, 2], "expected settings as key: value, got list"),

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -238,3 +241,55 @@ def test_values_at_the_end_of_float_range_are_survived(tmp_path: Path):
     monitor.finish()
     assert len(list(read_run(tmp_path))) == 299
     assert {i.onset_step for i in monitor.incidents if i.is_alert} == {30, 260}
+
+
+def test_threads_that_observe_together_leave_a_log_in_order(tmp_path: Path):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    steps = iter(range(1, 401))
+
+    def feed() -> None:
+        for step in steps:
+            monitor.observe(Sample(step, {"loss": 2.0}))
+
+    threads = [threading.Thread(target=feed) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monitor.finish()
+    logged = [s.step for s in read_run(tmp_path)]
+    assert logged == sorted(logged)
+
+
+def test_a_forked_child_leaves_the_run_of_its_parent_alone(tmp_path: Path):
+    code = """
+        import os, sys
+        from pretrain_monitor import Monitor, Sample
+        monitor = Monitor(sys.argv[1], {"console": {"enabled": False}, "tensorboard": {"enabled": False}})
+        monitor.start()
+        monitor.observe(Sample(1, {"loss": 2.0}))
+        if (child := os.fork()) == 0:
+            monitor.observe(Sample(2, {"loss": 9.0}))
+            monitor.finish("child")
+            os._exit(0)
+        os.waitpid(child, 0)
+        monitor.observe(Sample(2, {"loss": 2.0}))
+        monitor.finish()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path / "run"], check=True, timeout=60)
+    assert [(s.step, s.metrics["loss"]) for s in read_run(tmp_path / "run")] == [(1, 2.0), (2, 2.0)]
+    assert '"reason":"child"' not in (tmp_path / "run" / "run.jsonl").read_text()
+
+
+class Hostile:
+    @property
+    def on_sample(self) -> None:
+        raise OSError("not even to be looked at")
+
+
+def test_a_sink_that_cannot_be_looked_at_is_left_out(caplog: pytest.LogCaptureFixture):
+    sink = ListSink()
+    run(Monitor(None, QUIET, sinks=[Hostile(), sink]))
+    assert len(sink.samples) == 20
+    assert "a sink failed" in caplog.text

@@ -127,7 +127,7 @@ def test_a_log_that_cannot_be_understood_does_not_stop_the_run(tmp_path: Path, c
     monitor.start(5)
     observe(monitor, [Sample(6, {"loss": 2.0})])
     monitor.finish()
-    assert "detection starts afresh at step 5" in caplog.text
+    assert "dropped 1 records that are no samples" in caplog.text
     assert '"step":6' in (tmp_path / "run.jsonl").read_text()
 
 

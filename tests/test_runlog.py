@@ -209,3 +209,20 @@ def test_a_disk_that_stays_full_is_told_with_what_was_lost(tmp_path: Path, caplo
     log.close()
     assert "No space left on device" in caplog.text
     assert "refused the last 101 lines" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type":"sample","step":"2","metrics":{}}',
+        '{"type":"sample","step":2}',
+        '{"type":"sample","step":2,"metrics":[]}',
+        '{"type":"sample","step":2,"metrics":{"loss":"x"}}',
+    ],
+)
+def test_a_record_in_no_known_form_is_dropped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str):
+    write_run(tmp_path, range(1, 4))
+    path = tmp_path / "run.jsonl"
+    path.write_text(path.read_text() + line + "\n")
+    assert [sample.step for sample in read_run(tmp_path)] == [1, 2, 3]
+    assert "dropped 1" in caplog.text

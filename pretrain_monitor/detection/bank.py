@@ -102,12 +102,13 @@ class SignalBank:
                     if name in metrics:
                         alarms.append(Alarm(name, Chart.NONFINITE, math.inf, math.inf, metrics[name]))
         self.history.append(step, row)
-        if self._comes_near_zero(row):
-            with self._as_arrays():
-                self._leave_log_scale(row)
         if not self._all_ready:
             with self._as_arrays():
                 self._warm_up(row)
+        # After the warm-up: the very value with which a log scale begins may be outside of it.
+        if self._comes_near_zero(row):
+            with self._as_arrays():
+                self._leave_log_scale(row)
         if not self._all_mature:
             self._settle()
         # A value at the end of float range may overflow on its way into a chart; infinity is over every threshold.

@@ -32,6 +32,7 @@ _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
 _RECENT_ROWS = 16
 _LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
+_SUSTAINED_ROWS, _SUSTAINED_WITHIN, _SUSTAINED_SD = 3, 6, 6.0
 _RAISED_SD = 1.0
 _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
@@ -190,7 +191,7 @@ class IncidentTracker:
         return freeze(rows[before], x[before], row, reference=reference)
 
     def _severity(self, incident: OpenIncident) -> Severity:
-        if any(incident.has(name, Chart.NONFINITE) for name in ("loss", "grad_norm", "learning_rate")):
+        if self._is_nonfinite(incident):
             return Severity.CRITICAL
         if incident.has("loss", Chart.LEVEL, Chart.EARLY) or incident.has("learning_rate", Chart.SCHEDULE):
             return Severity.WARNING
@@ -213,9 +214,26 @@ class IncidentTracker:
             return Kind.SPIKE
         return Kind.NOISE_CHANGE
 
+    def _is_nonfinite(self, incident: OpenIncident) -> bool:
+        return any(incident.has(name, Chart.NONFINITE) for name in ("loss", "grad_norm", "learning_rate"))
+
+    def _is_sustained(self, incident: OpenIncident) -> bool:
+        """Whether the loss is far above trend for several rows: too few for the level chart, too many for a batch."""
+        column, baseline = self._bank.column("loss"), incident.baselines.get("loss")
+        if column is None or baseline is None or not incident.has("loss", Chart.OUTLIER, Chart.SCALE):
+            return False
+        rows, values = self._bank.history.column(column, self._bank.history.rows - _SUSTAINED_WITHIN)
+        y = baseline.residuals(rows, self._bank.to_scale("loss", values))
+        return int(np.sum(y > _SUSTAINED_SD)) >= _SUSTAINED_ROWS
+
     def _follow(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
         """Look at an open incident as time passes: revise it, and close it when it is over or here to stay."""
         age = row - incident.opened_row
+        if not incident.severity.is_alert and age < _SUSTAINED_WITHIN and self._is_sustained(incident):
+            incident.charts["loss"].setdefault(Chart.LEVEL, float(_SUSTAINED_ROWS))
+            incident.severity, incident.detected_step = Severity.WARNING, step
+            self._review(incident, row)
+            return [self._event(step, incident, Change.UPDATED)]
         # Counted in optimizer steps, so that a log with every tenth step merges what a full one would; but never in
         # fewer rows than it takes to see that the signal is back.
         is_quiet = step - incident.last_alarm_step >= self._merge_steps
@@ -296,7 +314,7 @@ class IncidentTracker:
         incident.parts = [
             [step_of(int(rows[part.first])), step_of(int(rows[part.last])), round(part.level, 2)] for part in raised
         ]
-        if lead == "loss" and incident.kind is not Kind.NONFINITE and incident.has("loss", *_STATISTICAL, Chart.SCALE):
+        if lead == "loss" and not self._is_nonfinite(incident) and incident.has("loss", *_STATISTICAL, Chart.SCALE):
             incident.kind = classify_loss(
                 y,
                 raised,

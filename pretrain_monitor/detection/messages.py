@@ -89,16 +89,16 @@ def _size(incident: Incident) -> str:
 
 
 def _nonfinite(incident: Incident) -> str:
-    signal = incident.signals[0]
-    name = _WORDS.get(signal, signal)
-    value = "NaN" if incident.peak is None or math.isnan(incident.peak) else "infinite"
     if incident.evidence.get("what") == "loss_scale":
         return f"the loss scaler keeps backing off: gradients overflow time and again from step {incident.onset_step:,}"
-    text = f"{name} became {value} at step {incident.onset_step:,}"
-    if incident.expected is not None:
+    first = incident.evidence["first_nonfinite"]
+    name = _WORDS.get(first["signal"], first["signal"])
+    value = "NaN" if math.isnan(float(first["value"])) else "infinite"
+    text = f"{name} became {value} at step {first['step']:,}"
+    if incident.expected is not None and first["signal"] == incident.signals[0]:
         text += f" (expected {number(incident.expected)})"
     rate = incident.evidence.get("learning_rate")
-    if rate is not None and signal != "learning_rate":
+    if rate is not None and first["signal"] != "learning_rate":
         text += f", after {_learning_rate(rate, rate['step'])}"
     return text
 

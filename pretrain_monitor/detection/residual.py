@@ -65,7 +65,7 @@ def settle_noise(rows: Floats, recent: Floats) -> None:
     residual = recent - slope * np.arange(len(recent))
     residual -= np.median(residual)
     spread = 1.4826 * float(np.median(np.abs(residual)))
-    rows[VARIANCE] = max(spread**2, rows[FLOOR])
+    rows[VARIANCE] = max(min(spread, 1e150) ** 2, rows[FLOOR])
     z = np.clip(residual / np.sqrt(rows[VARIANCE]), -CLIP, CLIP)
     rows[AUTO_NUM] = float(np.mean(z[1:] * z[:-1]))
     rows[AUTO_DEN] = max(float(np.mean(z * z)), 1e-12)

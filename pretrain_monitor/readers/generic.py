@@ -49,8 +49,15 @@ def read_csv(path: Path) -> Iterator[Sample]:
         raise LogError(f"{path}: not a CSV file: {error}") from None
     names = [_OURS.get(cell.strip(), cell.strip()) for cell in header]
     _check_columns(path, names, "the header")
-    rows = (dict(zip(names, row, strict=False)) for row in csv.reader(lines))
-    return _samples(path, ((number, row) for number, row in enumerate(rows, start=2)))
+    return _samples(path, _csv_rows(path, names, lines))
+
+
+def _csv_rows(path: Path, names: list[str], lines: Iterator[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        for number, row in enumerate(csv.reader(lines), start=2):
+            yield number, dict(zip(names, row, strict=False))
+    except csv.Error as error:
+        raise LogError(f"{path}: not a CSV file: {error}") from None
 
 
 def read_jsonl(path: Path) -> Iterator[Sample]:
@@ -82,7 +89,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise LogError(f"{path}: line {number} is not JSON: {line.strip()[:60]!r}") from None
         if not isinstance(record, dict):
             raise LogError(f"{path}: line {number} is not a JSON object: {line.strip()[:60]!r}")
@@ -127,7 +134,7 @@ def _step(path: Path, number: int, value: Any) -> int | None:
         step = int(as_float)
     except (TypeError, ValueError, OverflowError):
         raise LogError(f"{path}: line {number}: step {value!r} is not a whole number") from None
-    if step != as_float:
+    if step != as_float or abs(step) >= 2**62:
         raise LogError(f"{path}: line {number}: step {value!r} is not a whole number")
     return step
 
@@ -140,7 +147,7 @@ def _numbers(path: Path, number: int, row: Mapping[str, Any]) -> dict[str, float
             continue
         try:
             values[name] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             if name in ("loss", "grad_norm", "learning_rate"):
                 raise LogError(f"{path}: line {number}: {name} {value!r} is not a number") from None
     return values

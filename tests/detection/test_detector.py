@@ -302,3 +302,30 @@ def test_a_dip_is_no_incident(rows: int):
         run["loss"][600 : 600 + rows] *= 0.6
         found = [incident for incident in detect(samples(run))[1] if incident.onset_step < 600 + rows]
         assert [incident.message for incident in found] == []
+
+
+def test_zero_or_negative_losses_at_any_point_do_not_end_detection():
+    for value in (0.0, -1.0, 1e300):
+        for first in (10, 47, 48, 150, 199, 230):
+            run = healthy_run(500, seed=30)
+            run["loss"][first : first + 12] = value
+            run["loss"][450:] = np.nan
+            assert any(i.kind is Kind.NONFINITE for i in detect(samples(run))[1])
+
+
+def test_a_norm_that_becomes_nan_during_a_spike_is_what_the_incident_is_told_by():
+    run = with_event("spike", seed=0)
+    run["grad_norm"][915:] = np.nan
+    incident = only_alert(run)
+    assert (incident.kind, incident.severity) == (Kind.NONFINITE, Severity.CRITICAL)
+    assert "gradient norm became NaN at step 916" in incident.message
+
+
+@pytest.mark.parametrize("rows", [3, 4, 5])
+def test_some_rows_far_above_trend_are_a_spike_that_is_told(rows: int):
+    for seed in range(4):
+        run = healthy_run(900, seed=40 + seed)
+        run["loss"][600 : 600 + rows] *= 3
+        incident = only_alert(run)
+        assert incident.kind is Kind.SPIKE
+        assert 601 <= incident.detected_step <= 605
