@@ -19,6 +19,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -52,6 +53,7 @@ class Run:
         call = f"run_demo({self.framework!r}, {self.fault!r}, None, Path({str(self.run_dir)!r}), {self.seed})"
         program = f"from pathlib import Path; from pretrain_monitor.demo import run_demo; raise SystemExit({call})"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        shutil.rmtree(self.run_dir, ignore_errors=True)  # what a killed benchmark left behind
         self.run_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.run_dir.with_suffix(".out").open("wb") as output:
             subprocess.run([sys.executable, "-c", program], env=environment, stdout=output, stderr=output, check=True)
