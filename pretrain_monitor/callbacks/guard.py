@@ -34,6 +34,6 @@ def guarded(hook: Callable[..., None]) -> Callable[..., None]:
         except Exception:
             if hook.__name__ not in self.was_told:
                 self.was_told.add(hook.__name__)
-                logger.exception("%s of the monitor failed; training goes on", hook.__name__)
+                logger.exception("the monitor failed in %s; training goes on", hook.__name__)
 
     return safe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,28 +23,14 @@ from ..monitor import Monitor
 from ..sinks.base import Sink
 from ..telemetry import Incident
 from .gather import Scalar, StepGatherer
+from .guard import guarded
+from .learning_rate import largest_rate
 from .lightning_clipping import ClippingTap, loss_scale_of, unscaled
-from .loop import largest_rate
 from .window import StepWindow, tokens_of
 
 logger = logging.getLogger(__name__)
 
 _BLIND_AFTER_BATCHES = 1000
-
-
-def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
-    """Log a failure inside the monitor once per hook, and keep it from the trainer, where it would end the run."""
-
-    @functools.wraps(hook)
-    def safe(self: MonitorCallback, *args: Any, **kwargs: Any) -> None:
-        try:
-            hook(self, *args, **kwargs)
-        except Exception:
-            if hook.__name__ not in self._failed_hooks:
-                self._failed_hooks.add(hook.__name__)
-                logger.exception("the monitor failed in %s; training goes on", hook.__name__)
-
-    return safe
 
 
 class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional, so its types are not loaded
@@ -80,7 +65,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         self.monitor = Monitor(run_dir, config, sinks=sinks)
         self._count_tokens: Callable[[Any], Scalar] | None = count_tokens or tokens_of
         self._gather: StepGatherer | None = None  # from the start of training to its end
-        self._failed_hooks: set[str] = set()
+        self.was_told: set[str] = set()
         self._step = 0
         self._window = StepWindow()
         self._clipping = ClippingTap()
@@ -94,7 +79,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         """Every incident so far in its latest state; empty on every rank but 0."""
         return self.monitor.incidents
 
-    @_guarded
+    @guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not on_fit_start: the restored global step is known from here on, and the sanity check is over.
         self._step = trainer.global_step
@@ -110,7 +95,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         self._clipping.attach(trainer, pl_module)
         self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
 
-    @_guarded
+    @guarded
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         # Gradients are complete here, unscaled and, in automatic optimization, not yet clipped.
         if self._gather is None:
@@ -125,7 +110,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             self._norms[id(optimizer)] = norm
         self._rates.append(largest_rate(optimizer))
 
-    @_guarded
+    @guarded
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -150,18 +135,18 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
                     _BLIND_AFTER_BATCHES,
                 )
 
-    @_guarded
+    @guarded
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._gather is not None:
             self._gather.checkpointed()
 
-    @_guarded
+    @guarded
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Lightning calls neither on_train_end nor teardown after an exception.
         is_interrupt = isinstance(exception, KeyboardInterrupt | SystemExit)
         self._finish("interrupted" if is_interrupt else f"crashed: {type(exception).__name__}")
 
-    @_guarded
+    @guarded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._finish("finished")
 

@@ -22,7 +22,6 @@ from ..sinks.base import Sink
 from ..telemetry import Incident
 from .gather import Scalar, StepGatherer
 from .learning_rate import UsedLearningRates
-from .learning_rate import largest_rate as largest_rate
 
 logger = logging.getLogger(__name__)
 
