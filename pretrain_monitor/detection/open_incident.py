@@ -46,6 +46,11 @@ class OpenIncident:
     def has(self, signal: str, *charts: Chart) -> bool:
         return any(chart in self.charts.get(signal, ()) for chart in charts)
 
+    @property
+    def is_nonfinite(self) -> bool:
+        """Whether what makes the run useless became NaN or infinite."""
+        return any(self.has(name, Chart.NONFINITE) for name in ("loss", "grad_norm", "learning_rate"))
+
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         record["severity"], record["kind"] = self.severity.value, self.kind.value

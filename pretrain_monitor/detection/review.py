@@ -1,0 +1,133 @@
+"""Looking at an open incident again: where it began, how far it went, what it is, and whether it still goes on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..telemetry import Kind
+from .alarm import Chart
+from .bank import SignalBank
+from .changepoint import FrozenBaseline, raised_segments, segments, span
+from .classify import classify_loss
+from .history import KEPT_ROWS
+from .open_incident import OpenIncident
+from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind
+from .trend import residuals_since
+
+RECENT_ROWS = 16
+_RAISED_SD = 1.0
+_RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
+
+
+def review(bank: SignalBank, incident: OpenIncident, row: int) -> None:
+    """Bring onset, peaks, excess loss, segments and kind up to date from the history."""
+    lead, baseline = incident.lead, incident.baselines.get(incident.lead)
+    if baseline is not None:
+        rows, y = residuals_since(bank, lead, baseline, baseline.first_row)
+        if len(rows):
+            _place(bank, incident, rows, y)
+    if incident.kind is Kind.NONFINITE or "first_nonfinite" in incident.facts:
+        first = incident.facts["first_nonfinite"]
+        # A loss that was rising before it became NaN began then; else nothing came before.
+        is_sudden = first["signal"] == lead and not incident.has(lead, *STATISTICAL, Chart.SCALE)
+        incident.onset_step = first["step"] if is_sudden else min(incident.onset_step, first["step"])
+    _count(bank, incident, row)
+
+
+def is_raised(
+    bank: SignalBank, incident: OpenIncident, learning_rate: float | None, recent_rows: int = RECENT_ROWS
+) -> bool:
+    """Whether the leading signal is still above the trend before the incident, judged by its newest rows.
+
+    Args:
+        learning_rate: of the newest sample; decides where the learning rate leads.
+    """
+    if incident.lead == "learning_rate":
+        return _is_rate_off(incident, learning_rate)
+    baseline = incident.baselines.get(incident.lead)
+    if baseline is None:
+        return False
+    _, y = residuals_since(bank, incident.lead, baseline, bank.history.rows - recent_rows)
+    if not len(y):
+        return incident.kind is Kind.NONFINITE
+    return float(np.median(y)) > _RAISED_SD
+
+
+def is_over(bank: SignalBank, incident: OpenIncident) -> bool:
+    """Whether enough samples have passed since the last alarm to say how it ended."""
+    return bank.history.rows - 1 - incident.last_alarm_row >= RECENT_ROWS
+
+
+def _is_rate_off(incident: OpenIncident, rate: float | None) -> bool:
+    """Whether the learning rate is still what it became."""
+    change = incident.facts.get("learning_rate")
+    if rate is None or change is None or not math.isfinite(rate):
+        return rate is not None and not math.isfinite(rate)
+    if change["what"] in ("zero", "negative"):
+        return rate <= 0
+    return abs(math.log(max(rate, 1e-300) / max(change["before"], 1e-300))) > _RATE_BACK
+
+
+def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.ndarray) -> None:
+    lead = incident.lead
+    alarm = min(int(np.searchsorted(rows, incident.alarm_rows[lead])), len(rows) - 1)
+    parts = segments(y)
+    raised = raised_segments(y, parts, alarm)
+    onset, last = span(y, raised, alarm, is_shift=incident.has(lead, Chart.LEVEL))
+    step_of = bank.history.step_of
+    # Once the window has moved past the onset it can only be remembered.
+    if rows[0] <= incident.onset_row:
+        incident.onset_row = int(rows[onset])
+        incident.onset_step = step_of(incident.onset_row)
+    incident.parts = [
+        [step_of(int(rows[part.first])), step_of(int(rows[part.last])), round(part.level, 2)] for part in raised
+    ]
+    if lead == "loss" and not incident.is_nonfinite and incident.has("loss", *STATISTICAL, Chart.SCALE):
+        incident.kind = classify_loss(
+            y,
+            raised,
+            onset,
+            _log_ratio(bank, incident.baselines["loss"]),
+            has_level_alarm=incident.has("loss", Chart.LEVEL, Chart.EARLY),
+            has_scale_alarm=incident.has("loss", Chart.SCALE),
+        )
+    else:
+        incident.kind = provisional_kind(incident)
+    incident.end_step = step_of(int(rows[last + 1])) if last + 1 < len(rows) else None
+    if incident.kind is Kind.BAD_BATCH and incident.severity.is_alert and not is_over(bank, incident):
+        # Whether a rise told to people is just one bad batch only shows afterwards.
+        incident.kind = Kind.SPIKE
+
+
+def _log_ratio(bank: SignalBank, baseline: FrozenBaseline) -> float:
+    """Log of the recent loss over what the trend before the incident expects."""
+    rows, values = bank.history.column(bank.column("loss") or 0, bank.history.rows - RECENT_ROWS)
+    expected = bank.from_scale("loss", baseline.expected(float(rows[-1]))) if len(rows) else 0.0
+    level = float(np.median(values)) if len(values) else 0.0
+    return math.log(level / expected) if level > 0 and expected > 0 else 0.0
+
+
+def _count(bank: SignalBank, incident: OpenIncident, row: int) -> None:
+    """Peaks and excess loss from the onset on; from the last count on once the onset has left the window."""
+    history = bank.history
+    has_onset = history.rows - incident.onset_row <= KEPT_ROWS
+    start = incident.onset_row if has_onset else incident.counted_row + 1
+    if has_onset:
+        incident.excess_loss = 0.0
+        incident.peaks.clear()
+    for name, baseline in incident.baselines.items():
+        # A gradient norm may lead the loss by some steps.
+        reach = start - CORROBORATION_ROWS if has_onset and name != incident.lead else start
+        rows, values = history.column(bank.column(name) or 0, reach)
+        if not len(rows):
+            continue
+        top = int(np.argmax(values))
+        if name not in incident.peaks or values[top] > incident.peaks[name][0]:
+            incident.peaks[name] = (float(values[top]), history.step_of(int(rows[top])))
+        if name == "loss":
+            counted = rows >= start
+            expected = [bank.from_scale(name, baseline.expected(float(r))) for r in rows[counted]]
+            incident.excess_loss += float(np.sum(values[counted] - expected))
+    incident.counted_row = row

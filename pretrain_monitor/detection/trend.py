@@ -1,0 +1,65 @@
+"""A signal against its trend before an incident: the frozen trend itself, and whether an alarm is a rise at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .alarm import Alarm, Chart
+from .bank import SignalBank
+from .changepoint import (
+    BASELINE_ROWS,
+    FrozenBaseline,
+    freeze,
+    is_only_fall,
+    is_only_flattening,
+    is_only_noise,
+    span,
+)
+from .residual import Floats
+
+
+def trend_before(bank: SignalBank, name: str, row: int, early_reference: float | None) -> FrozenBaseline | None:
+    """The trend of a signal before ``row``; None if it has no sample there.
+
+    Args:
+        early_reference: best level of the loss so far while the early rules watch, in its own unit.
+    """
+    column = bank.column(name)
+    if column is None:
+        return None
+    rows, values = bank.history.column(column, row - BASELINE_ROWS)
+    before = rows < row
+    if not before.any():
+        return None
+    x = bank.to_scale(name, values)
+    reference = None
+    if name == "loss" and early_reference is not None:
+        reference = float(bank.to_scale(name, early_reference))
+    return freeze(rows[before], x[before], row, reference=reference)
+
+
+def residuals_since(bank: SignalBank, name: str, baseline: FrozenBaseline, first_row: int) -> tuple[np.ndarray, Floats]:
+    """Rows from ``first_row`` on, and their distance from the frozen trend in sd."""
+    column = bank.column(name)
+    if column is None:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    rows, values = bank.history.column(column, first_row)
+    return rows, baseline.residuals(rows, bank.to_scale(name, values))
+
+
+def vetted(bank: SignalBank, alarm: Alarm, baseline: FrozenBaseline) -> Alarm | None:
+    """The alarm as it is, as a matter of noise, or None if it is a fall or no rise at all."""
+    column = bank.column(alarm.signal)
+    if column is None or alarm.chart not in (Chart.LEVEL, Chart.SCALE):
+        return alarm
+    rows, values = bank.history.column(column, baseline.first_row)
+    x = bank.to_scale(alarm.signal, values)
+    y = baseline.residuals(rows, x)
+    if alarm.chart is Chart.SCALE:
+        return None if is_only_fall(y) else alarm
+    first, last = span(y, [], len(y) - 1, is_shift=True)
+    if is_only_flattening(x, baseline.scale, first):
+        return None
+    return replace(alarm, chart=Chart.SCALE) if is_only_noise(y[first : last + 1]) else alarm
