@@ -24,11 +24,8 @@ _CLIP_SD = 4.0
 RAISED_SD = 2.0
 _LOCAL_ROWS = 16
 _RISE_SD = 0.5
-_WIDE_SD = 1.8
 _FALL_ROWS = 16
 _MOSTLY = 2.0
-_NOISE_ROWS = 40
-_FAR_BELOW_SD, _SHARE_BELOW = 1.5, 0.12
 _EARLY_SCALE = 0.05  # log units; the noise of a run is unknown in its first samples
 
 
@@ -148,18 +145,6 @@ def is_only_fall(y: Floats) -> bool:
     above = float(np.sum(np.clip(recent, 0.0, 3.0) ** 2))
     below = float(np.sum(np.clip(recent, -3.0, 0.0) ** 2))
     return below > _MOSTLY * above
-
-
-def is_only_noise(y: Floats) -> bool:
-    """Whether a level alarm over residuals ``y`` is explained by noise that grew: wide, and to both sides.
-
-    A CUSUM of clipped residuals drifts up and down when their spread doubles, and sooner or later crosses any limit. A
-    rise has hardly a value far below the trend, however it swings above it.
-    """
-    recent = y[-_NOISE_ROWS:]
-    if len(recent) < 4 or float(np.std(recent)) < _WIDE_SD:
-        return False
-    return float(np.mean(recent < -_FAR_BELOW_SD)) > _SHARE_BELOW
 
 
 def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from .bank import SignalBank
 from .changepoint import BASELINE_ROWS, FrozenBaseline
 from .history import KEPT_ROWS
 from .open_incident import OpenIncident
-from .review import RECENT_ROWS, is_over, is_raised, review
-from .severity import provisional_kind, severity_of
+from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, review, was_raised
+from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind, severity_of
 from .telling import told
 from .trend import residuals_since, trend_before, vetted
 
@@ -39,7 +40,7 @@ class IncidentTracker:
         self._confirm_rows = confirm_rows
         self._open: OpenIncident | None = None
         self._last_id = ""
-        self._last_outlier: dict[str, int] = {}  # signal -> row
+        self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
 
@@ -55,7 +56,7 @@ class IncidentTracker:
         if alarms:
             for alarm in alarms:
                 if alarm.chart is Chart.OUTLIER:
-                    self._last_outlier[alarm.signal] = row
+                    self._last_outlier[alarm.signal] = (row, alarm)
             events += self._take(step, row, alarms)
         if self._open is not None:
             events += self._follow(step, row, self._open)
@@ -72,14 +73,18 @@ class IncidentTracker:
         return [self._close(step, self._open, Status.RECOVERED if is_back else Status.ENDED_RUN)]
 
     def _take(self, step: int, row: int, alarms: Sequence[Alarm]) -> list[Event]:
+        events: list[Event] = []
         incident = self._open
+        if incident is not None and (another := self._another(step, row, incident, alarms)) is not None:
+            self._review(incident, another.opened_row - 1)
+            events.append(self._close(step, incident, Status.RECOVERED))
+            incident, self._open = None, another
         is_new = incident is None
-        if incident is None:
-            incident = self._open = self._start(step, row, alarms[0])
+        incident = self._open = self._open or self._start(step, row, alarms[0])
         before = (incident.severity, incident.kind, tuple(incident.signals))
         for alarm in alarms:
             self._join(step, row, incident, alarm)
-        severity = max(incident.severity, severity_of(incident, self._last_outlier), key=lambda s: s.rank)
+        severity = max(incident.severity, severity_of(incident, self._outlier_rows()), key=lambda s: s.rank)
         if severity > incident.severity:
             incident.severity = severity
             incident.detected_step = step
@@ -88,11 +93,36 @@ class IncidentTracker:
         if is_new:
             incident.kind = provisional_kind(incident)
             self._review(incident, row)
-            return [self._event(step, incident, Change.OPENED)]
+            return [*events, self._event(step, incident, Change.OPENED)]
         if severity > before[0] or tuple(incident.signals) != before[2]:
             self._review(incident, row)
             return [self._event(step, incident, Change.UPDATED)]
         return []
+
+    def _another(self, step: int, row: int, incident: OpenIncident, alarms: Sequence[Alarm]) -> OpenIncident | None:
+        """An incident of its own, if the newest alarms make an alert and what is open is old and was only information.
+
+        Otherwise a noisy stretch that is still open would give its onset and its trend to a spike that has nothing to
+        do with it.
+        """
+        # Outliers of the last rows belong to it: with the newest they may be what makes the alert.
+        past = [entry for entry in self._last_outlier.values() if row - entry[0] <= CORROBORATION_ROWS]
+        first_row = min((entry[0] for entry in past), default=row)
+        if not self._is_aside(incident, row):
+            return None
+        another = self._start(step, first_row, alarms[0])
+        for alarm_row, alarm in [*past, *((row, alarm) for alarm in alarms)]:
+            self._join(self._bank.history.step_of(alarm_row), alarm_row, another, alarm)
+        return another if severity_of(another, self._outlier_rows()).is_alert else None
+
+    def _is_aside(self, incident: OpenIncident, row: int) -> bool:
+        """Whether an open incident says nothing about alarms at ``row``: old, information, and not raised before."""
+        if incident.severity.is_alert or row - incident.opened_row < 2 * RECENT_ROWS:
+            return False
+        return not was_raised(self._bank, incident, row - CORROBORATION_ROWS)
+
+    def _outlier_rows(self) -> dict[str, int]:
+        return {name: row for name, (row, _) in self._last_outlier.items()}
 
     def _start(self, step: int, row: int, alarm: Alarm) -> OpenIncident:
         identity = f"{alarm.signal.replace('/', '.')}-{step}"
@@ -123,9 +153,13 @@ class IncidentTracker:
     def _join(self, step: int, row: int, incident: OpenIncident, alarm: Alarm) -> None:
         name = alarm.signal
         if name not in incident.signals:
+            if name == "loss" and incident.signals and not incident.severity.is_alert:
+                incident.detected_step = step  # from here on it is told by the loss
             incident.signals.append(name)
             incident.alarm_rows[name] = row
             self._freeze(incident, name)
+        if alarm.chart in STATISTICAL:
+            incident.last_rise_row[name] = row
         charts = incident.charts.setdefault(name, {})
         charts[alarm.chart] = max(charts.get(alarm.chart, 0.0), alarm.score)
         if alarm.chart is Chart.SCHEDULE:
@@ -139,9 +173,11 @@ class IncidentTracker:
 
     def _vetted(self, alarm: Alarm, row: int) -> Alarm | None:
         """The alarm unless its values show that it is no rise."""
-        if alarm.chart not in (Chart.LEVEL, Chart.SCALE):
+        if alarm.chart not in (Chart.LEVEL, Chart.SCALE, Chart.OUTLIER):
             return alarm
-        baseline = self._open.baselines.get(alarm.signal) if self._open is not None else None
+        baseline = None
+        if self._open is not None and not self._is_aside(self._open, row):
+            baseline = self._open.baselines.get(alarm.signal)
         baseline = baseline or self._trend_before(alarm.signal, row)
         return alarm if baseline is None else vetted(self._bank, alarm, baseline)
 
@@ -160,8 +196,12 @@ class IncidentTracker:
         baseline = incident.baselines.get("loss")
         if baseline is None or not incident.has("loss", Chart.OUTLIER, Chart.SCALE):
             return False
-        _, y = residuals_since(self._bank, "loss", baseline, self._bank.history.rows - _SUSTAINED_WITHIN)
-        return int(np.sum(y > _SUSTAINED_SD)) >= _SUSTAINED_ROWS
+        newest = self._bank.history.rows - 1
+        rows, y = residuals_since(self._bank, "loss", baseline, newest + 1 - _SUSTAINED_WITHIN - RECENT_ROWS, newest)
+        is_last = rows > newest - _SUSTAINED_WITHIN
+        # A trend that had drifted off before is no part of the rise.
+        usual = max(float(np.median(y[~is_last])), 0.0) if not is_last.all() else 0.0
+        return int(np.sum(y[is_last] - usual > _SUSTAINED_SD)) >= _SUSTAINED_ROWS
 
     def _follow(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
         """Look at an open incident as time passes: revise it, and close it when it is over or here to stay."""
@@ -188,7 +228,7 @@ class IncidentTracker:
             incident.is_classified = True
             return [self._event(step, incident, Change.CLASSIFIED)]
         if age >= self._confirm_rows and not is_dying:
-            is_lasting = incident.kind in (Kind.LEVEL_SHIFT, Kind.DRIFT) or incident.lead != "loss"
+            is_lasting = incident.kind in (Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NOISE_CHANGE) or incident.lead != "loss"
             if (is_lasting and self._is_raised(incident)) or age >= _LONGEST_ROWS:
                 return [self._close(step, incident, Status.PERSISTENT)]
         if incident.kind is not before:
@@ -202,6 +242,8 @@ class IncidentTracker:
         review(self._bank, incident, row)
 
     def _close(self, step: int, incident: OpenIncident, status: Status) -> Event:
+        if status is Status.RECOVERED:
+            end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, status)
         self._open = None
         return event
@@ -213,7 +255,7 @@ class IncidentTracker:
         return {
             "open": None if self._open is None else self._open.to_json(),
             "last_id": self._last_id,
-            "last_outlier": dict(self._last_outlier),
+            "last_outlier": {name: [row, asdict(alarm)] for name, (row, alarm) in self._last_outlier.items()},
             "early_reference": self.early_reference,
             "learning_rate": self.learning_rate,
         }
@@ -221,6 +263,13 @@ class IncidentTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._open = None if state["open"] is None else OpenIncident.from_json(state["open"])
         self._last_id = state["last_id"]
-        self._last_outlier = dict(state["last_outlier"])
+        self._last_outlier = {name: (row, _alarm(alarm)) for name, (row, alarm) in state["last_outlier"].items()}
         self.early_reference = state["early_reference"]
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])
+
+
+def _alarm(record: Mapping[str, Any]) -> Alarm:
+    """An alarm from the log, where numbers that are not finite are spelled as strings."""
+    numbers = {name: float(record[name]) for name in ("score", "threshold", "value")}
+    expected = None if record["expected"] is None else float(record["expected"])
+    return Alarm(record["signal"], Chart(record["chart"]), **numbers, expected=expected, detail=record["detail"])

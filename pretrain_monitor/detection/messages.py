@@ -28,6 +28,8 @@ _ADVICE = {
     Kind.LR_ANOMALY: "Check the scheduler: after a resume it must be restored together with the optimizer.",
 }
 
+_BACK = {Kind.NONFINITE: "finite again", Kind.NOISE_CHANGE: "as quiet as before"}
+
 
 def describe(incident: Incident) -> str:
     """One sentence: what rose from where to where, when, with what else, and how it ended."""
@@ -44,7 +46,7 @@ def advise(kind: Kind) -> str:
     return _ADVICE.get(kind, "")
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 4) -> str:
     """A value as a person would write it: 3.214, 12.3, 4.0e-05.
 
     >>> number(3.2143), number(12345.6), number(4e-5)
@@ -53,22 +55,37 @@ def number(value: float) -> str:
     if not math.isfinite(value):
         return str(value).replace("inf", "infinite")
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{value:.{max(digits - 3, 1)}e}"
+    return f"{value:,.{max(digits - 4, 0)}f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def two_numbers(before: float, after: float) -> tuple[str, str]:
+    """Two values with as many digits as it takes to tell them apart.
+
+    >>> two_numbers(2.50001, 2.50012)
+    ('2.50001', '2.50012')
+    """
+    for digits in range(4, 10):
+        texts = number(before, digits), number(after, digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def _rise(incident: Incident) -> str:
     signal = incident.signals[0]
-    name = _WORDS.get(signal, signal)
+    name, when = _WORDS.get(signal, signal), f"at step {incident.onset_step:,}"
     if incident.expected is None or incident.peak is None:
-        return f"{name} changed at step {incident.onset_step:,}"
+        return f"{name} changed {when}"
+    expected, peak = two_numbers(incident.expected, incident.peak)
     if incident.peak <= incident.expected:
-        return f"{name} became noisier at step {incident.onset_step:,}"
-    verb = "became noisier, from" if incident.kind is Kind.NOISE_CHANGE else "rose from"
-    text = f"{name} {verb} {number(incident.expected)} to {number(incident.peak)}{_size(incident)}"
-    text += f" at step {incident.onset_step:,}"
-    if incident.peak_step > incident.onset_step + 2:
-        text += f" (peak at {incident.peak_step:,})"
+        return f"{name} became noisier {when}, around {expected}"
+    if incident.kind is Kind.NOISE_CHANGE:
+        text = f"{name} became noisier {when}, up to {peak} where {expected} was expected{_size(incident)}"
+    else:
+        text = f"{name} rose from {expected} to {peak}{_size(incident)} {when}"
+        if incident.peak_step > incident.onset_step + 2:
+            text += f" (peak at {incident.peak_step:,})"
     ratio = incident.evidence.get("grad_norm_ratio")
     if signal == "loss" and ratio is not None and ratio >= 2:
         text += f", together with the gradient norm (x{ratio:.3g})"
@@ -109,7 +126,7 @@ def _learning_rate(change: Mapping[str, Any], step: int) -> str:
         return f"the learning rate has been zero for a long time at step {step:,}"
     if change["what"] == "negative":
         return f"the learning rate is negative ({after}) at step {step:,}"
-    before = number(float(change["before"]))
+    before, after = two_numbers(float(change["before"]), float(change["after"]))
     if change["what"] == "restart":
         return f"the learning-rate schedule started again at step {step:,} instead of going on: {before} became {after}"
     return f"the learning rate jumped from {before} to {after} at step {step:,}"
@@ -123,9 +140,10 @@ def _outcome(incident: Incident) -> str:
     if incident.status is Status.ENDED_RUN:
         return "not over when the run ended"
     if incident.status is Status.PERSISTENT:
-        return f"it has not come back after {incident.evidence['duration_steps']:,} steps"
+        since = f"after {incident.evidence['duration_steps']:,} steps"
+        return f"still as noisy {since}" if incident.kind is Kind.NOISE_CHANGE else f"it has not come back {since}"
     steps = incident.evidence.get("steps_to_recovery")
-    where = "finite again" if incident.kind is Kind.NONFINITE else "back to trend"
+    where = _BACK.get(incident.kind, "back to trend")
     if steps is None:
         return where
     return f"{where} after {steps:,} step{'' if steps == 1 else 's'}"

@@ -35,7 +35,8 @@ class OpenIncident:
     counted_row: int = -1
     excess_loss: float = 0.0
     peaks: dict[str, tuple[float, int]] = field(default_factory=dict)  # signal -> value, step
-    end_step: int | None = None
+    last_rise_row: dict[str, int] = field(default_factory=dict)  # signal -> row of its newest alarm but for scale
+    end_row: int | None = None  # first row back at trend
     parts: list[list[float]] = field(default_factory=list)  # segments: first step, last step, level in sd
 
     @property

@@ -9,9 +9,10 @@ import numpy as np
 from ..telemetry import Kind
 from .alarm import Chart
 from .bank import SignalBank
-from .changepoint import FrozenBaseline, raised_segments, segments, span
+from .changepoint import RAISED_SD, FrozenBaseline, raised_segments, segments, span
 from .classify import classify_loss
 from .history import KEPT_ROWS
+from .noise import has_grown, noise_span
 from .open_incident import OpenIncident
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind
 from .trend import residuals_since
@@ -22,10 +23,10 @@ _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was 
 
 
 def review(bank: SignalBank, incident: OpenIncident, row: int) -> None:
-    """Bring onset, peaks, excess loss, segments and kind up to date from the history."""
+    """Bring onset, peaks, excess loss, segments and kind up to date from the history up to ``row``."""
     lead, baseline = incident.lead, incident.baselines.get(incident.lead)
     if baseline is not None:
-        rows, y = residuals_since(bank, lead, baseline, baseline.first_row)
+        rows, y = residuals_since(bank, lead, baseline, baseline.first_row, row)
         if len(rows):
             _place(bank, incident, rows, y)
     if incident.kind is Kind.NONFINITE or "first_nonfinite" in incident.facts:
@@ -49,10 +50,24 @@ def is_raised(
     baseline = incident.baselines.get(incident.lead)
     if baseline is None:
         return False
-    _, y = residuals_since(bank, incident.lead, baseline, bank.history.rows - recent_rows)
+    is_noise = incident.kind is Kind.NOISE_CHANGE
+    newest = bank.history.rows - 1
+    first = newest + 1 - (3 * recent_rows if is_noise else recent_rows)  # a spread takes more samples than a level
+    _, y = residuals_since(bank, incident.lead, baseline, first, newest)
     if not len(y):
         return incident.kind is Kind.NONFINITE
+    if is_noise:
+        return has_grown(y)
     return float(np.median(y)) > _RAISED_SD
+
+
+def was_raised(bank: SignalBank, incident: OpenIncident, row: int) -> bool:
+    """Whether the leading signal was above the trend before the incident in the samples shortly before ``row``."""
+    baseline = incident.baselines.get(incident.lead)
+    if baseline is None:
+        return False
+    _, y = residuals_since(bank, incident.lead, baseline, row - RECENT_ROWS, row - 1)
+    return len(y) > 0 and float(np.median(y)) > _RAISED_SD
 
 
 def is_over(bank: SignalBank, incident: OpenIncident) -> bool:
@@ -76,14 +91,6 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
     parts = segments(y)
     raised = raised_segments(y, parts, alarm)
     onset, last = span(y, raised, alarm, is_shift=incident.has(lead, Chart.LEVEL))
-    step_of = bank.history.step_of
-    # Once the window has moved past the onset it can only be remembered.
-    if rows[0] <= incident.onset_row:
-        incident.onset_row = int(rows[onset])
-        incident.onset_step = step_of(incident.onset_row)
-    incident.parts = [
-        [step_of(int(rows[part.first])), step_of(int(rows[part.last])), round(part.level, 2)] for part in raised
-    ]
     if lead == "loss" and not incident.is_nonfinite and incident.has("loss", *STATISTICAL, Chart.SCALE):
         incident.kind = classify_loss(
             y,
@@ -95,10 +102,34 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
         )
     else:
         incident.kind = provisional_kind(incident)
-    incident.end_step = step_of(int(rows[last + 1])) if last + 1 < len(rows) else None
     if incident.kind is Kind.BAD_BATCH and incident.severity.is_alert and not is_over(bank, incident):
         # Whether a rise told to people is just one bad batch only shows afterwards.
         incident.kind = Kind.SPIKE
+    if incident.kind is Kind.NOISE_CHANGE:
+        raised = []
+        onset, last = noise_span(y, alarm)
+    step_of = bank.history.step_of
+    # Once the window has moved past the onset it can only be remembered.
+    if rows[0] <= incident.onset_row:
+        incident.onset_row = int(rows[onset])
+        incident.onset_step = step_of(incident.onset_row)
+    incident.parts = [
+        [step_of(int(rows[part.first])), step_of(int(rows[part.last])), round(part.level, 2)] for part in raised
+    ]
+    # A second peak too short for a segment has had its alarm, and the incident was not over before it.
+    last = max(last, int(np.searchsorted(rows, incident.last_rise_row.get(lead, 0))))
+    incident.end_row = int(rows[last + 1]) if last + 1 < len(rows) else None
+
+
+def end_where_it_came_back(bank: SignalBank, incident: OpenIncident) -> None:
+    """Give an incident that is back at trend its end, where the segmentation sees none: after the last raised row."""
+    lead, baseline = incident.lead, incident.baselines.get(incident.lead)
+    if incident.end_row is not None or baseline is None:
+        return
+    rows, y = residuals_since(bank, lead, baseline, incident.onset_row, incident.counted_row)
+    if len(y):
+        high = np.flatnonzero(y > RAISED_SD)
+        incident.end_row = int(rows[min(high[-1] + 1 if len(high) else 1, len(rows) - 1)])
 
 
 def _log_ratio(bank: SignalBank, baseline: FrozenBaseline) -> float:
@@ -121,6 +152,10 @@ def _count(bank: SignalBank, incident: OpenIncident, row: int) -> None:
         # A gradient norm may lead the loss by some steps.
         reach = start - CORROBORATION_ROWS if has_onset and name != incident.lead else start
         rows, values = history.column(bank.column(name) or 0, reach)
+        within = rows <= row
+        if has_onset and incident.end_row is not None and (rows < incident.end_row).any():
+            within = rows < incident.end_row
+        rows, values = rows[within], values[within]
         if not len(rows):
             continue
         top = int(np.argmax(values))

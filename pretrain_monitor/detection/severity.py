@@ -12,17 +12,17 @@ CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together ar
 STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY)
 
 
-def severity_of(incident: OpenIncident, last_outlier: Mapping[str, int]) -> Severity:
+def severity_of(incident: OpenIncident, outlier_rows: Mapping[str, int]) -> Severity:
     """Severity that the alarms so far call for; an incident never falls below what it once was.
 
     Args:
-        last_outlier: signal -> row of its newest outlier alarm.
+        outlier_rows: signal -> row of its newest outlier alarm.
     """
     if incident.is_nonfinite:
         return Severity.CRITICAL
     if incident.has("loss", Chart.LEVEL, Chart.EARLY) or incident.has("learning_rate", Chart.SCHEDULE):
         return Severity.WARNING
-    loss_row, norm_row = (last_outlier.get(name, -(10**9)) for name in ("loss", "grad_norm"))
+    loss_row, norm_row = (outlier_rows.get(name, -(10**9)) for name in ("loss", "grad_norm"))
     is_joint = incident.has("loss", Chart.OUTLIER) and incident.has("grad_norm", Chart.OUTLIER)
     if is_joint and abs(loss_row - norm_row) <= CORROBORATION_ROWS:
         return Severity.WARNING

@@ -22,11 +22,13 @@ def told(bank: SignalBank, step: int, incident: OpenIncident, status: Status) ->
         expected = bank.from_scale(lead, baseline.expected(row))
         if peak is not None:
             score = baseline.residual(row, float(bank.to_scale(lead, peak)))
-            relative = peak / expected - 1 if expected else None
+            relative = peak / expected - 1 if 0 < expected < peak else None
     first = incident.facts.get("first_nonfinite")
     if incident.kind is Kind.NONFINITE and first is not None:
         peak, peak_step, score, relative = first["value"], first["step"], None, None
-    end_step = incident.end_step if status is Status.RECOVERED else None
+    end_step = None
+    if status is Status.RECOVERED and incident.end_row is not None:
+        end_step = bank.history.step_of(incident.end_row)
     if incident.kind is Kind.NONFINITE and status is Status.RECOVERED:
         end_step = bank.history.step_of(incident.facts["last_nonfinite_row"] + 1)
     evidence = _evidence(bank, step, incident, end_step)

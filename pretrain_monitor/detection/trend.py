@@ -14,9 +14,9 @@ from .changepoint import (
     freeze,
     is_only_fall,
     is_only_flattening,
-    is_only_noise,
     span,
 )
+from .noise import is_only_noise
 from .residual import Floats
 
 
@@ -40,23 +40,30 @@ def trend_before(bank: SignalBank, name: str, row: int, early_reference: float |
     return freeze(rows[before], x[before], row, reference=reference)
 
 
-def residuals_since(bank: SignalBank, name: str, baseline: FrozenBaseline, first_row: int) -> tuple[np.ndarray, Floats]:
-    """Rows from ``first_row`` on, and their distance from the frozen trend in sd."""
+def residuals_since(
+    bank: SignalBank, name: str, baseline: FrozenBaseline, first_row: int, last_row: int
+) -> tuple[np.ndarray, Floats]:
+    """Rows from ``first_row`` to ``last_row``, and their distance from the frozen trend in sd."""
     column = bank.column(name)
     if column is None:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     rows, values = bank.history.column(column, first_row)
+    if len(rows) and rows[-1] > last_row:
+        rows, values = rows[rows <= last_row], values[rows <= last_row]
     return rows, baseline.residuals(rows, bank.to_scale(name, values))
 
 
 def vetted(bank: SignalBank, alarm: Alarm, baseline: FrozenBaseline) -> Alarm | None:
     """The alarm as it is, as a matter of noise, or None if it is a fall or no rise at all."""
     column = bank.column(alarm.signal)
-    if column is None or alarm.chart not in (Chart.LEVEL, Chart.SCALE):
+    if column is None or alarm.chart not in (Chart.LEVEL, Chart.SCALE, Chart.OUTLIER):
         return alarm
     rows, values = bank.history.column(column, baseline.first_row)
     x = bank.to_scale(alarm.signal, values)
     y = baseline.residuals(rows, x)
+    if alarm.chart is Chart.OUTLIER:
+        # The live trend has followed a dip; what lies below the trend before it has risen from nothing.
+        return alarm if len(y) and y[-1] > 0 else None
     if alarm.chart is Chart.SCALE:
         return None if is_only_fall(y) else alarm
     first, last = span(y, [], len(y) - 1, is_shift=True)
