@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from typing import Any
@@ -13,8 +14,8 @@ _RISE_NATS = 0.5  # ... and at least this much above it
 _PERSISTS = 2  # rises less falls before it is believed
 _AT_ONCE = 2.2  # a loss this many times the best level ...
 _AT_ONCE_NATS = 1.5  # ... and this much above it needs no second sample
-_NOISE = 9.0  # small step-to-step changes that a rise must exceed, once enough are known to say what is small
-_NOISE_NEEDS, _NOISE_KEEPS = 5, 64
+_NOISE = 14.0  # times a small step-to-step change: what a rise must exceed, once enough are known to say what is small
+_NOISE_NEEDS, _SKEW_NEEDS, _NOISE_KEEPS = 5, 32, 64
 _LEVEL_SAMPLES = 9
 
 
@@ -57,8 +58,7 @@ class EarlyLossRule:
             return None
         knows_noise = len(self._changes) >= _NOISE_NEEDS
         rise = loss - best
-        # The lower quartile, not the median: a blow-up that swings up and down must not raise its own bar.
-        is_clear = not knows_noise or rise > _NOISE * sorted(self._changes)[len(self._changes) // 4]
+        is_clear = not knows_noise or not self._is_noise(loss, best)
         is_high = knows_noise and is_clear and rise > _RISE_NATS and loss > _RISE * best
         self._count = self._count + 1 if is_high else max(self._count - 1, 0)
         at_once = is_clear and rise > _AT_ONCE_NATS and best > 0 and loss > _AT_ONCE * best
@@ -67,6 +67,18 @@ class EarlyLossRule:
             ratio = loss / best if best > 0 else float("inf")
             return Alarm("loss", Chart.EARLY, ratio, _RISE, loss, best)
         return None
+
+    def _is_noise(self, loss: float, best: float) -> bool:
+        """Whether a rise is within what this run's loss does from one step to the next, in nats or by its logarithm.
+
+        The lower quartile of the changes, not the median: a blow-up that swings up and down must not raise its own
+        bar. The logarithm is for noise that is skewed, as that of small batches is; it counts once it is well known.
+        """
+        changes = sorted(self._changes)
+        small = changes[len(changes) // 4]
+        if loss - best <= _NOISE * small:
+            return True
+        return len(changes) >= _SKEW_NEEDS and best > 0 and math.log(loss / best) <= _NOISE * small / best
 
     def state_dict(self) -> dict[str, Any]:
         return {

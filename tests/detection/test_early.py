@@ -41,3 +41,9 @@ def test_one_high_batch_that_does_not_double_the_loss_is_not_told():
 
 def test_the_rule_is_silent_once_statistics_have_taken_over():
     assert fired([5.0] * 50 + [20.0], until=50) == []
+
+
+@pytest.mark.parametrize(("noise", "allowed"), [(0.1, 0), (0.2, 1), (0.3, 3)])
+def test_skewed_noise_of_small_batches_is_no_blow_up(noise: float, allowed: int):
+    starts = [2.5 * np.exp(noise * np.random.default_rng(seed).standard_normal(200)) for seed in range(20)]
+    assert sum(bool(fired(losses.tolist())) for losses in starts) <= allowed
