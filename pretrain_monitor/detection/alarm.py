@@ -17,6 +17,7 @@ class Chart(StrEnum):
     EARLY = "early"
     NONFINITE = "nonfinite"
     SCHEDULE = "schedule"
+    PLATEAU = "plateau"
 
 
 @dataclass(frozen=True, slots=True)

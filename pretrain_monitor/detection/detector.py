@@ -14,6 +14,7 @@ from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
+from .plateau import PlateauRule
 from .schedule import LearningRateRule
 
 # Logged and drawn, but no subject for a control chart: schedules, counters, and results with statistics of their own.
@@ -48,6 +49,7 @@ class InstabilityDetector:
         )
         self._early = EarlyLossRule(settings.warmup_steps)
         self._schedule = LearningRateRule()
+        self._plateau = PlateauRule()
         self._tracker = IncidentTracker(self._bank, settings.merge_steps, settings.confirm_steps)
         self._names: tuple[str, ...] = ()
         self._uncharted: list[str] = []
@@ -77,8 +79,12 @@ class InstabilityDetector:
         loss = sample.metrics.get("loss")
         is_early = self._early.seen < self.config.warmup_steps
         self._tracker.early_reference = self._early.reference if is_early else None
-        if is_early and loss is not None and math.isfinite(loss) and (alarm := self._early.update(loss)):
-            alarms.append(alarm)
+        if loss is not None and math.isfinite(loss):
+            if is_early and (alarm := self._early.update(loss)):
+                alarms.append(alarm)
+            if alarm := self._plateau.update(sample.step, loss, may_look=self._tracker.may_look_for_plateau):
+                alarms.append(alarm)
+        self._tracker.is_flat = self._plateau.is_flat
         rate = sample.metrics.get("learning_rate")
         self._tracker.learning_rate = rate
         if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
@@ -106,6 +112,7 @@ class InstabilityDetector:
             "bank": self._bank.state_dict(),
             "early": self._early.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "plateau": self._plateau.state_dict(),
             "tracker": self._tracker.state_dict(),
         }
 
@@ -117,6 +124,7 @@ class InstabilityDetector:
         self._bank.load_state_dict(state["bank"])
         self._early.load_state_dict(state["early"])
         self._schedule.load_state_dict(state["schedule"])
+        self._plateau.load_state_dict(state["plateau"])
         self._tracker.load_state_dict(state["tracker"])
         self._incidents = {incident.id: incident for incident in incidents}
 

@@ -11,10 +11,12 @@ from .alarm import Alarm, Chart
 
 _RISE = 1.3  # times the best level so far ...
 _RISE_NATS = 0.5  # ... and at least this much above it
-_PERSISTS = 2  # rises less falls before it is believed
+_CLEAR, _WEAK, _FALL, _PERSISTS = 2, 1, 2, 4  # what a sample adds or takes, and when it is believed
 _AT_ONCE = 2.2  # a loss this many times the best level ...
 _AT_ONCE_NATS = 1.5  # ... and this much above it needs no second sample
-_NOISE = 14.0  # times a small step-to-step change: what a rise must exceed, once enough are known to say what is small
+# Times a small step-to-step change: what a rise must exceed to be clear of noise, once enough are known to say what
+# is small; a weaker one must last for longer.
+_NOISE, _NOISE_WEAK = 14.0, 9.0
 _NOISE_NEEDS, _SKEW_NEEDS, _NOISE_KEEPS = 5, 32, 64
 _LEVEL_SAMPLES = 9
 
@@ -58,9 +60,14 @@ class EarlyLossRule:
             return None
         knows_noise = len(self._changes) >= _NOISE_NEEDS
         rise = loss - best
-        is_clear = not knows_noise or not self._is_noise(loss, best)
-        is_high = knows_noise and is_clear and rise > _RISE_NATS and loss > _RISE * best
-        self._count = self._count + 1 if is_high else max(self._count - 1, 0)
+        is_clear = not knows_noise or not self._is_noise(loss, best, _NOISE)
+        is_high = knows_noise and rise > _RISE_NATS and loss > _RISE * best
+        if is_high and is_clear:
+            self._count += _CLEAR
+        elif is_high and not self._is_noise(loss, best, _NOISE_WEAK):
+            self._count += _WEAK
+        else:
+            self._count = max(self._count - _FALL, 0)
         at_once = is_clear and rise > _AT_ONCE_NATS and best > 0 and loss > _AT_ONCE * best
         if self._count >= _PERSISTS or at_once:
             self._count = 0
@@ -68,7 +75,7 @@ class EarlyLossRule:
             return Alarm("loss", Chart.EARLY, ratio, _RISE, loss, best)
         return None
 
-    def _is_noise(self, loss: float, best: float) -> bool:
+    def _is_noise(self, loss: float, best: float, factor: float) -> bool:
         """Whether a rise is within what this run's loss does from one step to the next, in nats or by its logarithm.
 
         The lower quartile of the changes, not the median: a blow-up that swings up and down must not raise its own
@@ -76,9 +83,9 @@ class EarlyLossRule:
         """
         changes = sorted(self._changes)
         small = changes[len(changes) // 4]
-        if loss - best <= _NOISE * small:
+        if loss - best <= factor * small:
             return True
-        return len(changes) >= _SKEW_NEEDS and best > 0 and math.log(loss / best) <= _NOISE * small / best
+        return len(changes) >= _SKEW_NEEDS and best > 0 and math.log(loss / best) <= factor * small / best
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -23,6 +23,7 @@ _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
 _SUSTAINED_ROWS, _SUSTAINED_WITHIN, _SUSTAINED_SD = 3, 6, 6.0
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
+_LASTING = (Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NOISE_CHANGE, Kind.PLATEAU)
 
 
 class IncidentTracker:
@@ -43,10 +44,16 @@ class IncidentTracker:
         self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
+        self.is_flat = False  # the plateau rule says that the loss has stopped falling
 
     @property
     def is_open(self) -> bool:
         return self._open is not None
+
+    @property
+    def may_look_for_plateau(self) -> bool:
+        """While something else goes on with the loss, what it does says nothing of a plateau."""
+        return self._open is None or self._open.kind is Kind.PLATEAU
 
     def observe(self, step: int, alarms: Sequence[Alarm]) -> list[Event]:
         """Events caused by one sample: what its alarms open or change, and what its values end."""
@@ -228,7 +235,7 @@ class IncidentTracker:
             incident.is_classified = True
             return [self._event(step, incident, Change.CLASSIFIED)]
         if age >= self._confirm_rows and not is_dying:
-            is_lasting = incident.kind in (Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NOISE_CHANGE) or incident.lead != "loss"
+            is_lasting = incident.kind in _LASTING or incident.lead != "loss"
             if (is_lasting and self._is_raised(incident)) or age >= _LONGEST_ROWS:
                 return [self._close(step, incident, Status.PERSISTENT)]
         if incident.kind is not before:
@@ -236,6 +243,8 @@ class IncidentTracker:
         return []
 
     def _is_raised(self, incident: OpenIncident, recent_rows: int = RECENT_ROWS) -> bool:
+        if incident.kind is Kind.PLATEAU:
+            return self.is_flat
         return is_raised(self._bank, incident, self.learning_rate, recent_rows)
 
     def _review(self, incident: OpenIncident, row: int) -> None:

@@ -21,14 +21,17 @@ _ADVICE = {
     "did, compare held-out loss before and after and go back to a checkpoint before the onset.",
     Kind.DRIFT: "The loss has been rising slowly. Compare held-out loss with the last checkpoint before the onset and "
     "check the data mix and the learning rate.",
-    Kind.PLATEAU: "Check learning rate, data and whether gradients still reach all layers.",
+    Kind.PLATEAU: "Check whether the learning rate has become too small or too large, whether data repeat, and whether "
+    "gradients still reach all layers. A model that has learned what its data hold also rests here.",
     Kind.GRAD_SPIKE: "No effect on the loss so far. Clipping took care of it if it is on.",
     Kind.BAD_BATCH: "One batch out of line, by itself no reason to act. Look at its data if it happens often.",
     Kind.NOISE_CHANGE: "The loss is noisier at the same level: check batch size, data mix and gradient accumulation.",
     Kind.LR_ANOMALY: "Check the scheduler: after a resume it must be restored together with the optimizer.",
 }
 
-_BACK = {Kind.NONFINITE: "finite again", Kind.NOISE_CHANGE: "as quiet as before"}
+_BACK = {Kind.NONFINITE: "finite again", Kind.NOISE_CHANGE: "as quiet as before", Kind.PLATEAU: "falling again"}
+
+_STILL = {Kind.NOISE_CHANGE: "still as noisy", Kind.PLATEAU: "still flat"}
 
 
 def describe(incident: Incident) -> str:
@@ -37,6 +40,8 @@ def describe(incident: Incident) -> str:
         head = _nonfinite(incident)
     elif incident.kind is Kind.LR_ANOMALY:
         head = _learning_rate(incident.evidence["learning_rate"], incident.onset_step)
+    elif incident.kind is Kind.PLATEAU:
+        head = _plateau(incident)
     else:
         head = _rise(incident)
     return f"{head}; {_outcome(incident)}"
@@ -120,6 +125,14 @@ def _nonfinite(incident: Incident) -> str:
     return text
 
 
+def _plateau(incident: Incident) -> str:
+    text = f"loss has stopped falling at step {incident.onset_step:,}"
+    if incident.peak is None or incident.expected is None:
+        return text
+    level, expected = two_numbers(incident.peak, incident.expected)
+    return f"{text}: it stays at {level} where its fall before led to {expected}{_size(incident)}"
+
+
 def _learning_rate(change: Mapping[str, Any], step: int) -> str:
     after = number(float(change["after"]))
     if change["what"] == "zero":
@@ -141,7 +154,7 @@ def _outcome(incident: Incident) -> str:
         return "not over when the run ended"
     if incident.status is Status.PERSISTENT:
         since = f"after {incident.evidence['duration_steps']:,} steps"
-        return f"still as noisy {since}" if incident.kind is Kind.NOISE_CHANGE else f"it has not come back {since}"
+        return f"{_STILL.get(incident.kind, 'it has not come back')} {since}"
     steps = incident.evidence.get("steps_to_recovery")
     where = _BACK.get(incident.kind, "back to trend")
     if steps is None:

@@ -25,6 +25,10 @@ _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was 
 def review(bank: SignalBank, incident: OpenIncident, row: int) -> None:
     """Bring onset, peaks, excess loss, segments and kind up to date from the history up to ``row``."""
     lead, baseline = incident.lead, incident.baselines.get(incident.lead)
+    if incident.has("loss", Chart.PLATEAU) and not incident.is_nonfinite:
+        # Nothing happened at any one step: the rule alone knows since when.
+        incident.kind, incident.onset_step = Kind.PLATEAU, incident.facts["plateau"]["since_step"]
+        return
     if baseline is not None:
         rows, y = residuals_since(bank, lead, baseline, baseline.first_row, row)
         if len(rows):

@@ -33,6 +33,8 @@ def provisional_kind(incident: OpenIncident) -> Kind:
     """Kind by the charts that fired, before the values say how it goes on."""
     if any(Chart.NONFINITE in charts for charts in incident.charts.values()):
         return Kind.NONFINITE
+    if incident.has("loss", Chart.PLATEAU):
+        return Kind.PLATEAU
     if incident.has("loss", *STATISTICAL, Chart.SCALE):
         return Kind.SPIKE if incident.has("loss", Chart.LEVEL, Chart.EARLY) else Kind.BAD_BATCH
     if incident.has("learning_rate", Chart.SCHEDULE):

@@ -23,6 +23,10 @@ def told(bank: SignalBank, step: int, incident: OpenIncident, status: Status) ->
         if peak is not None:
             score = baseline.residual(row, float(bank.to_scale(lead, peak)))
             relative = peak / expected - 1 if 0 < expected < peak else None
+    plateau = incident.facts.get("plateau")
+    if incident.kind is Kind.PLATEAU and plateau is not None:
+        expected, peak, score = plateau["expected"], plateau["level"], None
+        relative = peak / expected - 1 if 0 < expected < peak else None
     first = incident.facts.get("first_nonfinite")
     if incident.kind is Kind.NONFINITE and first is not None:
         peak, peak_step, score, relative = first["value"], first["step"], None, None
@@ -46,7 +50,7 @@ def told(bank: SignalBank, step: int, incident: OpenIncident, status: Status) ->
         peak=peak,
         score=score,
         relative_increase=relative,
-        excess_loss=incident.excess_loss if "loss" in incident.baselines else None,
+        excess_loss=incident.excess_loss if "loss" in incident.baselines and plateau is None else None,
         evidence=evidence,
     )
     return replace(result, message=describe(result), advice=advise(result.kind))
@@ -69,7 +73,7 @@ def _evidence(bank: SignalBank, step: int, incident: OpenIncident, end_step: int
     if norm is not None and "grad_norm" in incident.peaks:
         usual = bank.from_scale("grad_norm", norm.expected(float(incident.onset_row)))
         evidence["grad_norm_ratio"] = round(incident.peaks["grad_norm"][0] / usual, 3) if usual > 0 else None
-    for name in ("learning_rate", "first_nonfinite", "what"):
+    for name in ("learning_rate", "first_nonfinite", "plateau", "what"):
         if name in incident.facts:
             evidence[name] = incident.facts[name]
     # What comes back from the log must equal what was told live.
