@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import sys
-import time
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from . import __version__
-from .config import ConfigError, load_config
-from .readers.generic import LogError
+from .config import ConfigError, MonitorConfig, load_config
+from .printable import clean, shown_path
+from .readers import LogError
 from .rundir import RunDirectoryError
 
-if TYPE_CHECKING:
-    from .telemetry import Incident
+# What the options allow, from and to. A test holds them to the settings.
+RATES = (1e-6, 1000.0)
+LOOKS_S = (0.1, 3600.0)
 
 app = typer.Typer(
     name="pretrain-monitor",
@@ -50,7 +53,9 @@ class Fault(StrEnum):
     NONE = "none"
 
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file with monitor settings.")]
+# Whether a path is readable is for its reader to say: typer would say it in four lines.
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file with monitor settings.", readable=False)]
+_REPLAYED = "Run directory, run.jsonl, or a CSV or JSONL log; - reads standard input."
 
 
 def _show_version(wanted: bool) -> None:
@@ -68,7 +73,7 @@ def _common(
 
 @app.command()
 def replay(
-    path: Annotated[Path, typer.Argument(help="Run directory, run.jsonl, or a CSV or JSONL log with step and loss.")],
+    path: Annotated[Path, typer.Argument(help=_REPLAYED, readable=False)],
     format: Annotated[
         Format, typer.Option("--format", help="A table, or one incident per line as JSON.")
     ] = Format.TABLE,
@@ -79,50 +84,45 @@ def replay(
     ] = None,
 ) -> None:
     """Run the detector over a log: what the monitor would have told during the run."""
-    from .monitor import replay as replay_log
+    from .readers import read_run
 
     settings = load_config(config)
     if false_alarms_per_10k is not None:
-        settings = load_config({**settings.model_dump(), "false_alarms_per_10k_steps": false_alarms_per_10k})
-    incidents = replay_log(path, settings)
+        settings = _with_rate(settings, false_alarms_per_10k)
+    samples = read_run(path)
+    first = next(samples, None)
+    if first is None:
+        # The run has only just begun. Any other log without samples is an error.
+        print(f"{shown_path(path)}: no samples yet", file=sys.stdout if format is Format.TABLE else sys.stderr)
+        return
+
+    # Imported for a log that can be read only: they load scipy and rich.
+    from .incident_table import print_table
+    from .monitor import replay as replay_log
+
+    incidents = replay_log(chain([first], samples), settings)
     if format is Format.JSONL:
         for incident in incidents:
             print(json.dumps(incident.to_json(), allow_nan=False))
+    elif incidents:
+        print_table(incidents)
     else:
-        _print_table(path, incidents)
+        print(f"{shown_path(path)}: no incidents")
 
 
 @app.command()
 def watch(
-    path: Annotated[Path, typer.Argument(help="Run directory, or its run.jsonl.")],
+    path: Annotated[Path, typer.Argument(help="Run directory, or its run.jsonl.", readable=False)],
     once: Annotated[bool, typer.Option("--once", help="Print what is there and return; do not wait for more.")] = False,
-    every_s: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 1.0,
+    every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.")] = 1.0,
 ) -> None:
     """Follow a run from outside the job, until it ends: every alert as it is written."""
-    from .config import ConsoleConfig
-    from .runlog import FILE_NAME, RunLogTail
-    from .sinks.console import ConsoleSink
-    from .telemetry import Event
+    from .following import follow
 
-    log = path / FILE_NAME if path.is_dir() else path
-    if not log.is_file():
-        raise LogError(f"{log}: no run log there (yet)")
-    tail = RunLogTail(log)
-    sink = ConsoleSink(ConsoleConfig(summary=False), None)
-    step = 0
-    while True:
-        records = tail.poll()
-        for record in records:
-            step = record.get("step", step)
-            if record["type"] == "event":
-                sink.on_event(Event.from_json(record))
-        # A run that ended and was resumed in the same batch of records is not over.
-        ended = next((r for r in reversed(records) if r["type"] in ("end", "run")), None)
-        if once or (ended is not None and ended["type"] == "end"):
-            reason = ended["reason"] if ended is not None and ended["type"] == "end" else "still open"
-            print(f"step {step:,}: {reason}")
-            return
-        time.sleep(every_s)
+    low, high = LOOKS_S
+    if not low <= every_s <= high:
+        raise ConfigError(f"--every {every_s:g}: give the seconds between two looks, from {low:g} to {high:,g}")
+    follow(path, once=once, every_s=every_s)
 
 
 @app.command()
@@ -154,44 +154,43 @@ def demo(
     raise typer.Exit(run_demo(framework.value, fault.value, steps, run_dir, seed))
 
 
-def _print_table(path: Path, incidents: list[Incident]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not incidents:
-        console.print(f"{path}: no incidents", markup=False, highlight=False)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("onset", "kind", "severity", "status"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("what happened", ratio=1)
-    colours = {"info": "dim", "warning": "yellow", "critical": "red"}
-    for incident in incidents:
-        cells: list[Any] = [
-            f"{incident.onset_step:,}",
-            incident.kind.value,
-            incident.severity.value,
-            incident.status.value,
-        ]
-        table.add_row(*cells, Text(incident.message), style=colours[incident.severity.value])
-    console.print(table)
-    alerts = sum(incident.is_alert for incident in incidents)
-    console.print(f"{alerts} alert{'' if alerts == 1 else 's'}, {len(incidents) - alerts} for information")
+def _with_rate(settings: MonitorConfig, rate: float) -> MonitorConfig:
+    try:
+        return load_config({**settings.model_dump(), "false_alarms_per_10k_steps": rate})
+    except ConfigError:
+        low, high = RATES
+        raise ConfigError(f"--false-alarms-per-10k {rate:g}: give a number from {low:g} to {high:,g}") from None
 
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 2, never a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A path or a signal's name may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            print(end="", flush=True)
     except (ConfigError, LogError, RunDirectoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {clean(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise SystemExit(0) from None
+    except OSError as error:
+        # A full disk under `> file`, a disk that gives up.
+        what = "the output cannot be written" if error.filename is None else shown_path(error.filename)
+        print(f"error: {what}: {error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        raise SystemExit(2) from None
+
+
+def _drop_output() -> None:
+    """What is still buffered would be tried once more at exit, and fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

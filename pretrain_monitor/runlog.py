@@ -13,13 +13,14 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from .lines import line, sample_line
 from .rundir import RunDirectoryLock
-from .telemetry import Event, Sample, spell_nonfinite
+from .telemetry import Event, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +31,12 @@ FORMAT_VERSION = 1
 MAX_PENDING_LINES = 20_000
 _RETRY_EVERY_LINES = 50
 
-# Made once: json.dumps with options makes one for each call.
-_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str)
-
 _STEP = re.compile(rb'"step":(-?\d+)')
-_RESUMED_FROM = re.compile(rb'"resumed_from":(\d+)')
+_RESUMED_FROM = re.compile(rb'"resumed_from":(\d{1,18})[,}]')
+
+_LARGEST_STEP = 2**62  # what a history of steps can hold
+# What a record of another form raises where it is taken apart.
+_BROKEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
 
 class RunLog:
@@ -64,26 +66,26 @@ class RunLog:
     def begin(self, resumed_from: int | None, **facts: Any) -> None:
         """Open a session; everything in the file past step ``resumed_from`` is superseded from here on."""
         self._append(
-            _line("run", {"version": FORMAT_VERSION, "resumed_from": resumed_from, "time": time.time(), **facts})
+            line("run", {"version": FORMAT_VERSION, "resumed_from": resumed_from, "time": time.time(), **facts})
         )
 
     def write(self, sample: Sample, events: Sequence[Event] = ()) -> None:
         """Append a sample and the events it caused, in one write."""
-        data = _line("sample", sample.to_json())
+        data = sample_line(sample)
         if events:
-            data += b"".join(_line("event", event.to_json()) for event in events)
+            data += b"".join(line("event", event.to_json()) for event in events)
         self._append(data)
 
     def write_events(self, events: Sequence[Event]) -> None:
         if events:
-            self._append(b"".join(_line("event", event.to_json()) for event in events))
+            self._append(b"".join(line("event", event.to_json()) for event in events))
 
     def write_snapshot(self, step: int, key: dict[str, Any], state: dict[str, Any]) -> None:
         """Append the detector's state after ``step``; ``key`` says under which settings it was made."""
-        self._append(_line("snapshot", {"step": step, "key": key, "state": state}))
+        self._append(line("snapshot", {"step": step, "key": key, "state": state}))
 
     def end(self, step: int, reason: str) -> None:
-        self._append(_line("end", {"step": step, "time": time.time(), "reason": reason}))
+        self._append(line("end", {"step": step, "time": time.time(), "reason": reason}))
 
     def close(self) -> None:
         """Flush what the disk refused so far, if it takes it now, and give the directory free."""
@@ -142,16 +144,6 @@ class RunLog:
         self._ends_torn = False
 
 
-def _line(kind: str, record: dict[str, Any]) -> bytes:
-    # "type" and "step" come first, so that an index needs no JSON parsing.
-    record = {"type": kind, **record}
-    try:
-        text = _ENCODER.encode(record)
-    except ValueError:
-        text = _ENCODER.encode(spell_nonfinite(record))
-    return text.encode() + b"\n"
-
-
 def _ends_torn(path: Path) -> bool:
     with path.open("rb") as file:
         if file.seek(0, os.SEEK_END) == 0:
@@ -171,18 +163,23 @@ class RunLogIndex:
 
     @classmethod
     def of(cls, path: Path) -> RunLogIndex:
-        sessions, snapshots, events = [], [], []
-        offset = 0
         with path.open("rb") as file:
-            for line in file:
-                if line.startswith(b'{"type":"run"'):
-                    if found := _RESUMED_FROM.search(line):
-                        sessions.append((offset, int(found[1])))
-                elif line.startswith(b'{"type":"snapshot"') and (found := _STEP.search(line[:64])):
-                    snapshots.append((offset, int(found[1])))
-                elif line.startswith(b'{"type":"event"') and line.endswith(b"\n"):
-                    events.append(offset)
-                offset += len(line)
+            return cls.of_file(path, file)
+
+    @classmethod
+    def of_file(cls, path: Path, file: BinaryIO) -> RunLogIndex:
+        """The same for a log that is open already."""
+        sessions, snapshots, events = [], [], []
+        offset = file.seek(0)
+        for raw in file:
+            if raw.startswith(b'{"type":"run"'):
+                if found := _RESUMED_FROM.search(raw):
+                    sessions.append((offset, int(found[1])))
+            elif raw.startswith(b'{"type":"snapshot"') and (found := _STEP.search(raw[:64])):
+                snapshots.append((offset, int(found[1])))
+            elif raw.startswith(b'{"type":"event"') and raw.endswith(b"\n"):
+                events.append(offset)
+            offset += len(raw)
         return cls(path, tuple(sessions), tuple(snapshots), tuple(events))
 
     def is_superseded(self, offset: int, step: int) -> bool:
@@ -196,54 +193,97 @@ class RunLogIndex:
 
 def read_records(path: Path, *, start: int = 0, index: RunLogIndex | None = None) -> Iterator[dict[str, Any]]:
     """Records of a run log from byte ``start`` on, superseded ones left out, unreadable lines dropped and reported."""
-    index = index or RunLogIndex.of(path)
-    unreadable = 0
     with path.open("rb") as file:
-        offset = file.seek(start)
-        for line in file:
-            here, offset = offset, offset + len(line)
-            record = _parse(line)
-            if record is None:
-                unreadable += bool(line.strip())
-            elif not index.is_superseded(here, record.get("step", 0)):
-                yield record
+        yield from records_in(path, file, start=start, index=index)
+
+
+def records_in(
+    path: Path | str, file: BinaryIO, *, start: int = 0, index: RunLogIndex | None = None
+) -> Iterator[dict[str, Any]]:
+    """The same for a log that is open already; ``path`` is what it is called in messages."""
+    index = index or RunLogIndex.of_file(Path(path), file)
+    unreadable = 0
+    offset = file.seek(start)
+    for raw in file:
+        here, offset = offset, offset + len(raw)
+        record = _parse(raw)
+        if record is None:
+            unreadable += bool(raw.strip())
+        elif not index.is_superseded(here, record.get("step", 0)):
+            yield record
     if unreadable:
         plural = "line" if unreadable == 1 else "lines"
-        logger.warning("%s: dropped %d %s cut off when the run was killed", path, unreadable, plural)
+        logger.warning("%s: dropped %d %s cut off or damaged, as when a run is killed", path, unreadable, plural)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(raw: bytes) -> dict[str, Any] | None:
     # A line without its end is still being written, even if it happens to parse.
-    if not line.endswith(b"\n"):
+    if not raw.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line)
+        record = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or "type" not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("type"), str):
         return None
-    return record if isinstance(record.get("step", 0), int) else None
+    step = record.get("step", 0)
+    return record if type(step) is int and abs(step) < _LARGEST_STEP else None
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
     return samples_in(path, read_records(path))
 
 
-def samples_in(path: Path, records: Iterable[dict[str, Any]]) -> Iterator[Sample]:
+def samples_in(path: Path | str, records: Iterable[dict[str, Any]]) -> Iterator[Sample]:
     """The samples among records; what is not in the form of one is dropped and reported."""
     broken = 0
     for record in records:
         if record["type"] == "sample":
             try:
-                yield Sample.from_json(record)
-            except (AttributeError, KeyError, TypeError, ValueError):
+                yield _sample(record)
+            except _BROKEN:
                 broken += 1
     if broken:
         logger.warning("%s: dropped %d records that are no samples", path, broken)
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    return (Event.from_json(record) for record in read_records(path) if record["type"] == "event")
+    """The events of a run log; what this version cannot read is dropped and reported."""
+    broken = 0
+    for record in read_records(path):
+        if record["type"] == "event":
+            event = event_of(record)
+            if event is not None:
+                yield event
+            else:
+                broken += 1
+    if broken:
+        logger.warning("%s: dropped %d records that are no events this version can read", path, broken)
+
+
+def event_of(record: dict[str, Any]) -> Event | None:
+    """The event in a record; None if it is damaged, or of a kind that only a newer version knows."""
+    try:
+        event = Event.from_json(record)
+    except _BROKEN:
+        return None
+    incident = event.incident
+    texts = (event.incident_id, incident.id, incident.message, incident.advice, *incident.signals)
+    steps = (event.step, incident.onset_step, incident.detected_step, incident.peak_step, incident.end_step or 0)
+    # What prints them formats steps as numbers and names the leading signal.
+    is_whole = incident.signals and all(isinstance(text, str) for text in texts) and all(type(s) is int for s in steps)
+    return event if is_whole and isinstance(incident.evidence, Mapping) else None
+
+
+def _sample(record: dict[str, Any]) -> Sample:
+    sample = Sample.from_json(record)
+    if sample.meta is not None and not isinstance(sample.meta, Mapping):
+        raise TypeError("meta holds no facts by name")
+    if not (sample.tokens_seen is None or isinstance(sample.tokens_seen, int)):
+        raise TypeError("tokens are counted")
+    if not (sample.time is None or isinstance(sample.time, float | int)):
+        raise TypeError("time is a number of seconds")
+    return sample
 
 
 class RunLogTail:
@@ -257,15 +297,41 @@ class RunLogTail:
     def __init__(self, path: Path, *, offset: int = 0) -> None:
         self.path = path
         self.offset = offset
+        self.restarts = 0  # how often another file had taken the place of the log, or its content was gone
+        self.unreadable = 0  # lines that were no records
+        self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[dict[str, Any]]:
-        """The records completed since the last call; an empty list if the file is not there yet."""
+        """The records completed since the last call; an empty list if the file is not there yet.
+
+        A file that was replaced or cut off is read from its beginning again, and counted in ``restarts``.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
         try:
             with self.path.open("rb") as file:
+                if self._is_another(file):
+                    self.restarts += 1
+                    self.offset = 0
                 file.seek(self.offset)
                 data = file.read()
         except FileNotFoundError:
             return []
         complete = data[: data.rfind(b"\n") + 1]
         self.offset += len(complete)
-        return [record for line in complete.splitlines(keepends=True) if (record := _parse(line)) is not None]
+        lines = [raw for raw in complete.splitlines(keepends=True) if raw.strip()]
+        records = [record for raw in lines if (record := _parse(raw)) is not None]
+        self.unreadable += len(lines) - len(records)
+        return records
+
+    def _is_another(self, file: BinaryIO) -> bool:
+        facts = os.fstat(file.fileno())
+        before, self._file = self._file, (facts.st_dev, facts.st_ino)
+        if before not in (None, self._file) or facts.st_size < self.offset:
+            return True
+        if not self.offset:
+            return False
+        # Cut off and already longer than before: then a line hardly ever ends where the last one ended.
+        file.seek(self.offset - 1)
+        return file.read(1) != b"\n"

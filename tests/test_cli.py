@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import COMMAND, cli
 from curves import healthy_run, samples
 
-from pretrain_monitor import Incident, Monitor, Sample, replay
+from pretrain_monitor import Incident, Monitor, replay
 
 QUIET = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
-COMMAND = [sys.executable, "-c", "from pretrain_monitor.cli import main; main()"]
-
-
-def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
 
 
 @pytest.fixture(scope="module")
@@ -164,38 +158,3 @@ def test_replay_works_without_torch(eventful: dict[str, Path]):
     )
     assert done.returncode == 0, done.stderr
     assert "spike" in done.stdout
-
-
-def test_watch_tells_the_alerts_of_a_finished_run_and_returns(eventful: dict[str, Path]):
-    done = cli("watch", eventful["run"])
-    assert done.returncode == 0, done.stderr
-    assert "loss became NaN at step 601" in " ".join(done.stdout.split())
-    assert "step 700: finished" in done.stdout
-
-
-def test_watch_follows_a_run_that_is_being_written(tmp_path: Path):
-    monitor = Monitor(tmp_path / "run", QUIET)
-    monitor.start()
-    monitor.observe(Sample(1, {"loss": 2.0}))
-    process = subprocess.Popen(
-        [*COMMAND, "watch", str(tmp_path / "run"), "--every", "0.1"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    out: list[str] = []
-    reader = threading.Thread(target=lambda: out.extend(process.stdout or []))
-    reader.start()
-    try:
-        time.sleep(1.5)
-        monitor.observe(Sample(2, {"loss": float("nan")}))
-        deadline = time.monotonic() + 20
-        while "NaN" not in "".join(out) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert "loss became NaN at step 2" in " ".join("".join(out).split())
-        assert process.poll() is None, "it goes on watching"
-        monitor.finish()
-        process.wait(20)
-    finally:
-        process.kill()
-        reader.join()
-        process.stdout.close()
-    assert "finished" in "".join(out)

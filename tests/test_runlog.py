@@ -218,6 +218,16 @@ def test_a_disk_that_stays_full_is_told_with_what_was_lost(tmp_path: Path, caplo
         '{"type":"sample","step":2}',
         '{"type":"sample","step":2,"metrics":[]}',
         '{"type":"sample","step":2,"metrics":{"loss":"x"}}',
+        '{"type":"sample","step":2,"metrics":{"loss":1' + "0" * 400 + "}}",
+        '{"type":"sample","step":2,"metrics":{"loss":2},"meta":"x"}',
+        '{"type":"sample","step":2,"metrics":{"loss":2},"tokens_seen":"many"}',
+        '{"type":"sample","step":2,"metrics":{"loss":2},"time":[]}',
+        '{"type":"sample","step":1' + "0" * 30 + ',"metrics":{"loss":2}}',
+        '{"type":"sample","step":true,"metrics":{"loss":2}}',
+        '{"type":7,"step":2}',
+        pytest.param('{"type":"run","resumed_from":' + "9" * 5000 + "}", id="huge"),
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param("\0" * 4096, id="zeros"),
     ],
 )
 def test_a_record_in_no_known_form_is_dropped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str):
@@ -226,3 +236,39 @@ def test_a_record_in_no_known_form_is_dropped_and_reported(tmp_path: Path, caplo
     path.write_text(path.read_text() + line + "\n")
     assert [sample.step for sample in read_run(tmp_path)] == [1, 2, 3]
     assert "dropped 1" in caplog.text
+
+
+def test_events_that_this_version_cannot_read_are_dropped_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    event = Event(2, "loss-2", Change.OPENED, an_incident())
+    log.write_events([event])
+    log.close()
+    path = tmp_path / "run.jsonl"
+    newer = path.read_text().splitlines()[-1].replace(f'"kind":"{event.incident.kind}"', '"kind":"meltdown"')
+    assert "meltdown" in newer
+    path.write_text(path.read_text() + newer + "\n" + '{"type":"event","step":3}\n')
+    assert list(read_events(path)) == [event]
+    assert "dropped 2 records that are no events this version can read" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["replaced", "cut off", "cut off and longer again"])
+def test_another_log_in_the_place_of_the_followed_one_is_read_from_its_beginning(tmp_path: Path, how: str):
+    write_run(tmp_path / "run", range(1, 5))
+    path = tmp_path / "run" / "run.jsonl"
+    tail = RunLogTail(path)
+    assert len(tail.poll()) == 5
+    if how == "replaced":
+        write_run(tmp_path / "other", range(1, 8))
+        (tmp_path / "other" / "run.jsonl").rename(path)
+    elif how == "cut off":
+        path.write_text('{"type":"sample","step":1,"metrics":{}}\n')
+    else:
+        path.write_text('{"type":"run"}\n{"type":"sample","step":1,"metrics":{},"meta":{"long":"' + "x" * 999 + '"}}\n')
+    records = tail.poll()
+    assert tail.restarts == 1
+    assert records[-1]["step"] == (7 if how == "replaced" else 1)
+    assert tail.poll() == []
+    assert tail.restarts == 1

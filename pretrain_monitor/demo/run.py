@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ..printable import shorten, shown_path
 from .plan import Plan, PlanError, plan_run
 from .text import DOMAINS, Domain, TextError, load_text
 
@@ -26,6 +27,9 @@ _NEEDS = {
     "torch": ("plain PyTorch", ("torch",), "huggingface"),  # there is no smaller extra that brings torch
 }
 _HELD_OUT_WINDOWS = 256
+# More would take days, and the data of a run are laid out before it begins.
+MAX_STEPS = 100_000
+_SEEDS = 2**32  # what torch and numpy both take
 _USAGE = 2
 _INTERRUPTED = 130
 
@@ -38,7 +42,7 @@ def run_demo(
     Args:
         framework: one of ``FRAMEWORKS``.
         fault: one of ``plan.FAULTS``.
-        steps: optimizer steps; about 1,100 if None.
+        steps: optimizer steps, at most ``MAX_STEPS``; about 1,100 if None.
         run_dir: None takes the first free of ``runs/demo-<framework>-<fault>``, ``...-2``, ``...-3`` and so on.
         seed: of the weights and of the order of the data.
 
@@ -47,13 +51,15 @@ def run_demo(
     """
     screen = Console()
     try:
+        _check_numbers(steps, seed)
         plan = plan_run(fault, steps)
         _check(framework)
         text = load_text()
+        run_dir = run_dir or _free_directory(f"demo-{framework}-{fault}")
+        _make(run_dir)
     except (PlanError, TextError) as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         return _USAGE
-    run_dir = run_dir or _free_directory(f"demo-{framework}-{fault}")
     try:
         _train(screen, framework, plan, text, run_dir, seed)
     except KeyboardInterrupt:
@@ -64,6 +70,23 @@ def run_demo(
         # With alerts to show, the monitor's own summary has said what to type next.
         _say(screen, f"next: pretrain-monitor tensorboard {run_dir}")
     return 0
+
+
+def _check_numbers(steps: int | None, seed: int) -> None:
+    # What is too short depends on the fault: the plan knows.
+    if steps is not None and steps > MAX_STEPS:
+        raise PlanError(f"--steps {shorten(steps)} is too long for a demo; give at most {MAX_STEPS:,}")
+    if not 0 <= seed < _SEEDS:
+        raise PlanError(f"--seed {shorten(seed)} cannot be used; give one from 0 to {_SEEDS - 1:,}")
+
+
+def _make(run_dir: Path) -> None:
+    """A directory that cannot be used is told before the training and not after it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = "is a file, not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise PlanError(f"--run-dir {shown_path(run_dir)}: {problem}") from None
 
 
 def _check(framework: str) -> None:

@@ -1,6 +1,6 @@
 """Logs of other programs and our own, read as samples."""
 
-from .generic import LogError
+from .errors import LogError
 from .run import read_run
 
 __all__ = ["LogError", "read_run"]

@@ -2,32 +2,112 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
-from ..runlog import FILE_NAME, read_samples
+from ..printable import shown_path
+from ..runlog import FILE_NAME, records_in, samples_in
 from ..telemetry import Sample
-from .generic import LogError, first_text_line, read_csv, read_jsonl
+from .delimited import read_csv
+from .errors import LogError
+from .jsonl import read_jsonl
+from .source import EVENT_FILE, LogSource
+
+_OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "snapshot", "end"))
+
+_NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
 
 
 def read_run(path: str | Path) -> Iterator[Sample]:
     """Samples of a run, oldest first, superseded steps already dropped.
 
     Args:
-        path: a run directory, its ``run.jsonl``, or a CSV or JSONL file with step, loss and any other signal.
+        path: a run directory, its ``run.jsonl``, or a table (cells between commas, semicolons or tabs) or JSONL file
+            with step, loss and any other signal; plain or gzipped. Besides files, a pipe, or ``-`` for standard input.
 
     Raises:
         LogError: no such log, not readable, not text, no loss, steps that go backwards; one line for the user.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / FILE_NAME
-        if not path.is_file():
-            raise LogError(f"{path.parent}: no {FILE_NAME} in this directory, so it is no run directory")
-        return read_samples(path)
-    first = first_text_line(path)
-    if first.startswith("{"):
-        if first.startswith('{"type":"run"'):
-            return read_samples(path)
-        return read_jsonl(path)
-    return read_csv(path)
+    reading = _reading(Path(path))
+    next(reading)  # opens it: what is wrong with the log as such is said now, not at the first sample
+    return cast(Iterator[Sample], reading)
+
+
+def _reading(path: Path) -> Iterator[Sample | None]:
+    """None once the log is open, then the samples; closed in the middle, it closes the log."""
+    is_run_directory = _is_directory(path)
+    with LogSource(_log_in(path) if is_run_directory else path) as source:
+        # A run log may begin with anything: its readers drop what they cannot read.
+        first = "" if is_run_directory else source.first_line()
+        if is_run_directory or _begins_run_log(first, path):
+            samples = _run_log(source)
+        elif first.startswith("{"):
+            samples = read_jsonl(source)
+        elif first.startswith("["):
+            raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
+        else:
+            samples = read_csv(source)
+        yield None
+        yield from samples
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # a name too long, a directory that may not be entered: opening it says so
+
+
+def _log_in(run_dir: Path) -> Path:
+    name, log = shown_path(run_dir), run_dir / FILE_NAME
+    try:
+        if log.is_file():
+            return log
+        entries = [entry.name for entry in run_dir.iterdir()]
+    except OSError as error:
+        raise LogError(f"{name}: cannot be read: {error.strerror}") from None
+    if FILE_NAME in entries:
+        raise LogError(f"{name}: {FILE_NAME} in this directory is no regular file, or a link to nothing")
+    hint = f"; it holds {EVENT_FILE}" if any(".tfevents." in entry for entry in entries) else ""
+    raise LogError(f"{name}: no {FILE_NAME} in this directory, so it is no run directory{hint}")
+
+
+def _begins_run_log(first_line: str, path: Path) -> bool:
+    if first_line.startswith(_OUR_RECORDS):
+        return True
+    # A run log whose first line was cut off, and not somebody's JSONL file of the same name.
+    return path.name in (FILE_NAME, f"{FILE_NAME}.gz") and not _is_object(first_line)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _run_log(source: LogSource) -> Iterator[Sample]:
+    file = source.seekable()
+    is_run_log = False
+
+    def seen() -> Iterator[dict[str, Any]]:
+        nonlocal is_run_log
+        for record in records_in(source.name, file):
+            is_run_log = is_run_log or record["type"] == "run"
+            yield record
+
+    last: int | None = None
+    for sample in samples_in(source.name, seen()):
+        if last is not None and sample.step < last:
+            raise LogError(
+                f"{source.name}: steps go backwards: {sample.step} after {last}, and no record says that the run was "
+                "resumed: the log of two runs at once, or put together from two logs"
+            )
+        last = sample.step
+        yield sample
+    if last is None and not is_run_log:
+        is_empty = file.seek(0, os.SEEK_END) == 0
+        raise LogError(f"{source.name}: {'the log is empty' if is_empty else _NO_RECORDS}")

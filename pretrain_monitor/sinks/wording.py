@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..detection.messages import number
+from ..printable import clean
 from ..telemetry import Incident, Severity, Status
 
 STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
@@ -127,11 +128,6 @@ def words(name: str) -> str:
 
 def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def clean(text: str) -> str:
-    """Without line breaks and terminal control: a signal's name may hold anything."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _last(incidents: Sequence[Incident]) -> list[Incident]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_a_nan_loss_is_an_event_and_a_norm_that_was_never_measured_is_none(tmp_p
         ('{"step": 1, "loss": 2.0}\nnot json\n', "line 2 is not JSON"),
         ('{"step": 1, "accuracy": 2.0}\n', "no loss column"),
         ('{"step": 1, "loss": 2.0}\n[1, 2]\n', "line 2 is not a JSON object"),
+        ("step,loss\n", "a header and no rows"),
+        ("step,loss\n1,\n2,  \n", "the loss column is empty in every row"),
+        ("step,loss\n1,3,21\n", "line 2 has 3 cells, the header 2: a comma inside a number"),
+        ('step,loss,note\n1,2,"a\n2,2,b\n', "unexpected end of data"),
+        ('step,loss,note\n\n1,2,"a\nb"\n2,x,\n', "line 5: loss 'x' is not a number"),
+        ("step,loss\r1,2\r", "carriage returns alone"),
+        ("step,loss\n1,2\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        ('[{"step": 1, "loss": 2}]\n', "a JSON array"),
+        ('{\n "step": 1,\n "loss": 2\n}\n', "one JSON document over many lines; write one object a line"),
+        pytest.param('{"step": 1, "loss": ' + "[" * 100_000 + "\n", "line 1 is not JSON", id="deep"),
+        ('{"step": 1, "loss": {"value": 2}}\n', "loss {'value': 2} is not a number"),
+        ('{"step": 1, "loss": 2, "loss": 3}\n', "line 1 has 'loss' twice"),
+        ('{"step": 1, "loss": 2, "metrics": {"loss": 3}}\n', "line 1 has 'loss' twice, once under metrics"),
+        pytest.param('{"step": 1, "loss": "' + "x" * 10_000_000 + '"}\n', "xxx...xxx", id="10 MB in a cell"),
+        pytest.param("x" * (33 << 20), "line 1 is longer than 32 MiB", id="33 MiB in a line"),
+        (b"PK\x03\x04" + bytes(90), "a ZIP archive"),
+        (b"\x28\xb5\x2f\xfd" + bytes(90), "compressed with zstd"),
+        (b"\x1f\x8b and no more", "gzip data damaged or cut off"),
+        pytest.param(gzip.compress(b"step,loss\n1,2\n")[:-10], "gzip data damaged or cut off", id="gzip cut off"),
+        pytest.param(gzip.compress(b""), "the log is empty", id="gzip of nothing"),
     ],
 )
 def test_a_log_that_cannot_be_used_is_one_line_with_its_name(tmp_path: Path, content: str | bytes, said: str):
@@ -85,6 +106,7 @@ def test_a_log_that_cannot_be_used_is_one_line_with_its_name(tmp_path: Path, con
     assert said in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < len(str(path)) + 250
 
 
 def test_a_log_that_is_not_there_a_directory_without_one_and_an_unreadable_one_are_told(tmp_path: Path):
@@ -103,3 +125,83 @@ def test_reading_is_streamed(tmp_path: Path):
         file.writelines(f"{i},2.0\n" for i in range(200_000))
     first = next(iter(read_run(path)))
     assert first.step == 0
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_cells_may_stand_between_commas_semicolons_or_tabs(tmp_path: Path, delimiter: str):
+    text = "\n".join(map(delimiter.join, (("step", "loss", '"a;b,c\td"'), ("1", "2.5", "7"))))
+    assert [dict(s.metrics) for s in read_run(written(tmp_path, text))] == [{"loss": 2.5, "a;b,c\td": 7.0}]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "run.jsonl"])
+def test_a_gzipped_log_is_read_like_the_log_in_it(tmp_path: Path, name: str):
+    texts = {
+        "log.csv": "step,loss\n1,2.5\n2,2.4\n",
+        "log.jsonl": '{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.4}\n',
+        "run.jsonl": '{"type":"run"}\n{"type":"sample","step":1,"metrics":{"loss":2.5}}\n'
+        '{"type":"sample","step":2,"metrics":{"loss":9}}\n{"type":"run","resumed_from":1}\n'
+        '{"type":"sample","step":2,"metrics":{"loss":2.4}}\n',
+    }
+    plain = written(tmp_path, texts[name], name)
+    packed = written(tmp_path, gzip.compress(texts[name].encode()), f"{name}.gz")
+    assert list(read_run(packed)) == list(read_run(plain)) == [Sample(1, {"loss": 2.5}), Sample(2, {"loss": 2.4})]
+
+
+@pytest.mark.parametrize("steps", [(0, 1, 2), (-7, -3, 0), (1, 2, 2**62 - 1), (-(2**62) + 1, 0, 2**53 + 1)])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "run.jsonl"])
+def test_steps_may_begin_anywhere_and_jump_anywhere(tmp_path: Path, steps: tuple[int, ...], form: str):
+    if form == "csv":
+        text = "step,loss\n" + "".join(f"{step},nan\n" for step in steps)
+    elif form == "jsonl":
+        text = "".join(f'{{"step": {step}, "loss": NaN}}\n' for step in steps)
+    else:
+        text = "".join(f'{{"type":"sample","step":{step},"metrics":{{"loss":"NaN"}}}}\n' for step in steps)
+    path = written(tmp_path, text, form)
+    assert tuple(sample.step for sample in read_run(path)) == steps
+    assert [(i.kind.value, i.onset_step) for i in replay(path)] == [("nonfinite", steps[0])]
+
+
+def test_rows_with_a_loss_and_no_step_are_passed_over_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = written(tmp_path, '{"step": 1, "loss": 2.0}\n{"loss": 3.0}\n{"accuracy": 0.5}\n')
+    assert list(read_run(path)) == [Sample(1, {"loss": 2.0})]
+    assert "passed over 1 row with a loss but no step" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "no record\nnor this\n", '{"type":"event","step":1}\n', "\0\0\0\n"])
+def test_a_run_log_without_a_single_record_of_a_run_is_an_error(tmp_path: Path, content: str):
+    written(tmp_path, content, "run.jsonl")
+    with pytest.raises(LogError, match="holds no sample" if content else "the log is empty"):
+        list(read_run(tmp_path))
+
+
+def test_a_run_log_that_has_only_begun_has_no_samples_yet(tmp_path: Path):
+    written(tmp_path, '{"type":"run","version":1,"resumed_from":null}\n', "run.jsonl")
+    assert list(read_run(tmp_path)) == []
+    assert replay(tmp_path) == []
+
+
+def test_a_run_log_whose_first_line_was_cut_off_is_still_one(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    text = '{"type":"ru\n{"type":"sample","step":1,"metrics":{"loss":2.0}}\n'
+    path = written(tmp_path, text, "run.jsonl")
+    assert list(read_run(tmp_path)) == list(read_run(path)) == [Sample(1, {"loss": 2.0})]
+    assert "dropped 1 line cut off or damaged" in caplog.text
+
+
+def test_a_run_log_of_two_runs_at_once_is_told(tmp_path: Path):
+    lines = (f'{{"type":"sample","step":{step},"metrics":{{"loss":2.0}}}}\n' for step in (1, 2, 1))
+    path = written(tmp_path, "".join(lines), "run.jsonl")
+    with pytest.raises(LogError, match="steps go backwards: 1 after 2, and no record says that the run was resumed"):
+        replay(path)
+
+
+def test_a_directory_of_event_files_is_told_what_to_do(tmp_path: Path):
+    written(tmp_path, b"x", "events.out.tfevents.1764000000.host")
+    with pytest.raises(LogError, match="TensorBoard event file, which is not read yet; export it as CSV or JSONL"):
+        read_run(tmp_path)
+
+
+def test_a_log_that_was_opened_and_not_read_is_closed(tmp_path: Path):
+    # A file left open is a ResourceWarning, and so an error here.
+    path = written(tmp_path, "step,loss\n1,2.0\n2,2.0\n")
+    read_run(path)
+    next(read_run(path))

@@ -1,0 +1,104 @@
+"""Which column of a log is which field of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..printable import shorten
+from .errors import LogError
+
+# The spellings of a field, upper case or lower; the first is ours.
+ALIASES = {
+    "step": ("step", "global_step", "iteration", "iter", "train/global_step", "trainer/global_step"),
+    "loss": ("loss", "train_loss", "train/loss", "lm_loss", "training_loss"),
+    "grad_norm": ("grad_norm", "train/grad_norm", "gradient_norm", "grad-norm", "total_grad_norm"),
+    "learning_rate": ("learning_rate", "lr", "train/learning_rate", "train/lr"),
+    "tokens_seen": ("tokens_seen", "num_input_tokens_seen", "tokens"),
+    "time": ("time", "timestamp"),
+}
+_FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+_REMEMBERED = 1000
+
+
+def field_of(name: str) -> str | None:
+    """The field that a name stands for, the name itself if it is a signal of its own, None if it is blank."""
+    name = name.strip()
+    return _FIELDS.get(name.lower(), name) or None
+
+
+class Columns:
+    """Gives each name of a log the field that it stands for.
+
+    Where a log has several spellings of one field, our own is the one that counts and the others are left out: a
+    Hugging Face log has ``loss`` at every step and ``train_loss``, the mean over the run, at the last. Two others
+    could be anything, and are refused.
+    """
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._spelling: dict[str, str] = {}
+        self._known: dict[tuple[str, ...], tuple[str | None, ...]] = {}
+
+    def fields(self, names: Sequence[str], where: str) -> tuple[str | None, ...]:
+        """For each name its field, itself if it is a signal of its own, None if it is to be left out.
+
+        Raises:
+            LogError: two names for one field, neither of them ours, here or in an earlier line.
+        """
+        key = tuple(names)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = self._resolved(key, where)
+        return known
+
+    def _resolved(self, names: tuple[str, ...], where: str) -> tuple[str | None, ...]:
+        stripped = [name.strip() for name in names]
+        fields = [field_of(name) for name in names]
+        for field in [field for field in dict.fromkeys(fields) if field is not None]:
+            spellings = [name for name, its_field in zip(stripped, fields, strict=True) if its_field == field]
+            chosen = self._chosen(field, spellings, where)
+            for column, name in enumerate(stripped):
+                if fields[column] == field and name != chosen:
+                    fields[column] = None
+        return tuple(fields)
+
+    def _chosen(self, field: str, spellings: list[str], where: str) -> str:
+        if spellings.count(field) == 1:
+            chosen = field
+        elif len(spellings) == 1:
+            chosen = spellings[0]
+        else:
+            two = " and ".join(_quoted(name) for name in (spellings if field not in spellings else [field, field])[:2])
+            raise LogError(
+                f"{self._log}: {where} has two columns for {shorten(field)}: {two}; "
+                f"leave one of them out{'' if field in spellings else f', or call the right one {_quoted(field)}'}"
+            )
+        before = self._spelling.setdefault(field, chosen)
+        if chosen == before or field == "step":
+            # Steps are whole numbers that only rise, whatever a line calls them.
+            return chosen
+        if before == field:
+            return field
+        raise LogError(
+            f"{self._log}: {where} has {_quoted(chosen)} for {field}, lines before it {_quoted(before)}; "
+            f"leave one of them out, or call the right one {_quoted(field)}"
+        )
+
+
+def check_columns(log: str, fields: Iterable[str | None], names: Iterable[str], where: str) -> None:
+    """Whether there are a step and a loss.
+
+    Raises:
+        LogError: one of them is missing.
+    """
+    fields = set(fields)
+    for needed in ("step", "loss"):
+        if needed not in fields:
+            shown = ", ".join(_quoted(name) for name in list(names)[:8]) or "nothing"
+            raise LogError(f"{log}: no {needed} column; {where} {shown}; call it one of {', '.join(ALIASES[needed])}")
+
+
+def _quoted(name: str) -> str:
+    return shorten(repr(name), limit=60)

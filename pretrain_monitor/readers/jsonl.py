@@ -1,0 +1,91 @@
+"""JSON lines: one object a line, with a step and a loss at the top level or under ``metrics``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..printable import shorten
+from ..telemetry import Sample
+from .cells import is_empty
+from .columns import Columns, check_columns
+from .errors import LogError
+from .rows import samples_of
+from .source import LogSource
+
+
+def read_jsonl(source: LogSource) -> Iterator[Sample]:
+    """Lines without a loss are legal (evaluations); a log without any is not.
+
+    Raises:
+        LogError: on the way, at the line that cannot be read; at the end, if there was no step or no loss.
+    """
+    return samples_of(source.name, _rows(source))
+
+
+def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
+    columns = Columns(source.name)
+    seen: dict[str, None] = {}  # names in the order of appearance: a set would shuffle them
+    fields_seen: set[str] = set()
+    for line in source:
+        if not line.strip():
+            continue
+        record = _record(source, line)
+        if len(seen) < 8:
+            seen.update(dict.fromkeys(record))
+        if any(map(is_empty, record.values())):
+            record = {name: value for name, value in record.items() if not is_empty(value)}
+        fields = columns.fields(tuple(record), f"line {source.line_number}")
+        row = {field: value for field, value in zip(fields, record.values(), strict=True) if field is not None}
+        fields_seen.update(row.keys() & {"step", "loss"})
+        yield source.line_number, row
+    check_columns(source.name, fields_seen, seen, "the lines have")
+
+
+def _record(source: LogSource, line: str) -> dict[str, Any]:
+    try:
+        record = _DECODER.decode(line)
+    except _DuplicateKey as error:
+        raise LogError(f"{source.name}: line {source.line_number} has {shorten(error, 60)} twice") from None
+    except (ValueError, RecursionError):
+        where = f"{source.name}: line {source.line_number}"
+        if source.line_number == 1 and line.strip() in ("{", "["):
+            raise LogError(f"{where}: one JSON document over many lines; write one object a line") from None
+        raise LogError(f"{where} is not JSON: {_quoted(line)}") from None
+    if not isinstance(record, dict):
+        raise LogError(f"{source.name}: line {source.line_number} is not a JSON object: {_quoted(line)}")
+    metrics = record.get("metrics")
+    if isinstance(metrics, Mapping):
+        del record["metrics"]
+        if both := record.keys() & metrics.keys():
+            name = shorten(repr(min(both)), 60)
+            raise LogError(f"{source.name}: line {source.line_number} has {name} twice, once under metrics")
+        record.update(metrics)
+    return record
+
+
+class _DuplicateKey(ValueError):
+    """A key that an object has twice; JSON does not say which of the two counts."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _DuplicateKey(repr(next(key for key in keys if keys.count(key) > 1)))
+    return record
+
+
+def _float(text: str) -> float | str:
+    # Left as text, 1e400 is refused with its line and name; as a float it would be an infinite loss.
+    value = float(text)
+    return text if math.isinf(value) else value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
+
+
+def _quoted(line: str) -> str:
+    return shorten(repr(line.strip()), 62)

@@ -1,0 +1,96 @@
+"""Rows of named cells -> samples."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..printable import shorten
+from ..telemetry import Sample
+from .cells import CellError, is_empty, number, step_number
+from .errors import LogError
+
+logger = logging.getLogger(__name__)
+
+# Text in one of these is an error; any other column may hold text, which is passed over.
+_MUST_BE_NUMBERS = frozenset({"loss", "grad_norm", "learning_rate"})
+
+
+def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Sample]:
+    """Numbered rows -> samples; rows of one step are joined, since some loggers write one line per signal.
+
+    Raises:
+        LogError: steps that are no whole numbers or go backwards, a loss that is no number.
+    """
+    step: int | None = None
+    held: dict[str, float] = {}
+    filler = _FillerNaN()
+    without_step = 0
+    for line, row in rows:
+        if is_empty(row.get("step")):
+            without_step += not is_empty(row.get("loss"))
+            continue
+        here = _step(log, line, row["step"])
+        if step is not None and here < step:
+            raise LogError(
+                f"{log}: steps go backwards at line {line}: {here} after {step}; "
+                "a log holds one run with rising steps, so split it there"
+            )
+        if here != step and held and step is not None:
+            yield _sample(step, held)
+            held = {}
+        step = here
+        held.update(filler.drop(_numbers(log, line, row)))
+    if held and step is not None:
+        yield _sample(step, held)
+    if without_step:
+        plural = "row" if without_step == 1 else "rows"
+        logger.warning("%s: passed over %d %s with a loss but no step", log, without_step, plural)
+
+
+def _sample(step: int, values: dict[str, float]) -> Sample:
+    tokens, time = values.pop("tokens_seen", None), values.pop("time", None)
+    return Sample(step, values, int(tokens) if tokens is not None and math.isfinite(tokens) else None, time)
+
+
+def _step(log: str, line: int, value: Any) -> int:
+    try:
+        return step_number(value)
+    except CellError as error:
+        raise LogError(f"{log}: line {line}: step {shorten(repr(value), 60)} {error}") from None
+
+
+def _numbers(log: str, line: int, row: Mapping[str, Any]) -> dict[str, float]:
+    values = {}
+    for name, value in row.items():
+        if name == "step" or is_empty(value):
+            continue
+        try:
+            values[name] = number(value)
+        except CellError as error:
+            if name in _MUST_BE_NUMBERS:
+                raise LogError(f"{log}: line {line}: {name} {shorten(repr(value), 60)} {error}") from None
+    return values
+
+
+class _FillerNaN:
+    """Tells NaN as "not recorded" from a NaN that happened, in every column but the loss.
+
+    Some loggers write NaN where a signal was not measured at a step. A gradient norm that became NaN stays NaN or
+    comes back once; one that was NaN before it was ever finite was never measured there.
+    """
+
+    def __init__(self) -> None:
+        self._was_finite: set[str] = set()
+
+    def drop(self, values: dict[str, float]) -> dict[str, float]:
+        kept = {}
+        for name, value in values.items():
+            if math.isnan(value) and name != "loss" and name not in self._was_finite:
+                continue
+            if math.isfinite(value):
+                self._was_finite.add(name)
+            kept[name] = value
+        return kept
