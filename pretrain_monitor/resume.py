@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from .detection.detector import InstabilityDetector
-from .runlog import RunLogIndex, read_records, samples_in
+from .runlog import RunLogIndex, event_of, read_records, samples_in
 from .telemetry import Event, Incident, Sample
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,14 @@ def _incidents_before(path: Path, index: RunLogIndex, stop: int) -> list[Inciden
             if offset >= stop:
                 break
             file.seek(offset)
-            event = Event.from_json(json.loads(file.readline()))
-            if not index.is_superseded(offset, event.step):
+            event = _event(file.readline())
+            if event is not None and not index.is_superseded(offset, event.step):
                 latest[event.incident_id] = event.incident
     return list(latest.values())
+
+
+def _event(raw: bytes) -> Event | None:
+    try:
+        return event_of(json.loads(raw))
+    except ValueError:
+        return None

@@ -97,13 +97,9 @@ class SignalBank:
             self._leave_log_scale(left)
         if not self._all_mature:
             self._settle()
-        # A value at the end of float range may overflow on its way into a chart; infinity is over every threshold.
         if self._lists is not None:
-            alarms += self._advance_each(row, self._lists)
-        else:
-            with np.errstate(over="ignore"):
-                alarms += self._advance_together(np.array(row), is_complete)
-        return alarms
+            return alarms + self._advance_each(row, self._lists)
+        return alarms + self._advance_together(np.array(row), is_complete)
 
     def band(self, name: str, width_sd: float = 3.0) -> tuple[float, float, float] | None:
         """Expected value of the newest sample and the band around it, in the signal's own unit; None in warm-up."""

@@ -21,6 +21,9 @@ from .schedule import LearningRateRule
 _NOT_CHARTED = frozenset({"learning_rate", "loss_scale", "epoch"})
 _NOT_CHARTED_PREFIXES = ("learning_rate/", "heldout/", "task/", "tokenization/")
 
+# No training in 32 bits gives a larger number, and the squares of what is judged stay within float range.
+_LARGEST = 1e100
+
 _BACKOFF_WINDOW = 100  # steps; a loss scaler tries to grow every 2,000, so it backs off rarely
 _BACKOFF_LIMIT = 25
 
@@ -75,8 +78,9 @@ class InstabilityDetector:
             )
         self.last_step = sample.step
         self._steps += 1
-        alarms = self._bank.update(sample.step, self._charted(sample.metrics))
-        loss = sample.metrics.get("loss")
+        metrics = _bounded(sample.metrics)
+        alarms = self._bank.update(sample.step, self._charted(metrics))
+        loss = metrics.get("loss")
         is_early = self._early.seen < self.config.warmup_steps
         self._tracker.early_reference = self._early.reference if is_early else None
         if loss is not None and math.isfinite(loss):
@@ -85,12 +89,12 @@ class InstabilityDetector:
             if alarm := self._plateau.update(sample.step, loss, may_look=self._tracker.may_look_for_plateau):
                 alarms.append(alarm)
         self._tracker.is_flat = self._plateau.is_flat
-        rate = sample.metrics.get("learning_rate")
+        rate = metrics.get("learning_rate")
         self._tracker.learning_rate = rate
         if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
             alarms.append(alarm)
-        if alarms and "loss_scale" in sample.metrics:
-            alarms = self._excuse_backoff(alarms, sample.metrics)
+        if alarms and "loss_scale" in metrics:
+            alarms = self._excuse_backoff(alarms, metrics)
         if not alarms and not self._tracker.is_open:
             return []
         return self._remember(self._tracker.observe(sample.step, alarms))
@@ -168,3 +172,13 @@ class InstabilityDetector:
         for event in events:
             self._incidents[event.incident_id] = event.incident
         return events
+
+
+def _bounded(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """The metrics with finite numbers that only 64 bits can hold brought back to 1e100."""
+    if max(map(abs, metrics.values()), default=0.0) <= _LARGEST:
+        return metrics
+    return {
+        name: math.copysign(min(abs(value), _LARGEST), value) if math.isfinite(value) else value
+        for name, value in metrics.items()
+    }

@@ -92,8 +92,8 @@ def _rise(incident: Incident) -> str:
         if incident.peak_step > incident.onset_step + 2:
             text += f" (peak at {incident.peak_step:,})"
     ratio = incident.evidence.get("grad_norm_ratio")
-    if signal == "loss" and ratio is not None and ratio >= 2:
-        text += f", together with the gradient norm (x{ratio:.3g})"
+    if signal == "loss" and ratio is not None and float(ratio) >= 2:
+        text += f", together with the gradient norm (x{float(ratio):.3g})"
     rate = incident.evidence.get("learning_rate")
     if rate is not None:
         text += f", after {_learning_rate(rate, rate['step'])}"

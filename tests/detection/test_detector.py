@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tracemalloc
 
@@ -329,3 +330,24 @@ def test_some_rows_far_above_trend_are_a_spike_that_is_told(rows: int):
         incident = only_alert(run)
         assert incident.kind is Kind.SPIKE
         assert 601 <= incident.detected_step <= 605
+
+
+@pytest.mark.parametrize("signals", [2, 12])
+@pytest.mark.parametrize("shape", ["all", "either", "mixed", "growing", "late"])
+def test_numbers_at_the_end_of_float_range_are_judged_without_overflow(shape, signals):
+    rng = np.random.default_rng(0)
+    edge = {
+        "all": lambda i: 1.7e308,
+        "either": lambda i: 1e308 * rng.choice([-1, 1]),
+        "mixed": lambda i: rng.choice([1e308, -1e308, 1e-308, 0.0, 1e150, 3.0, math.nan, math.inf]),
+        "growing": lambda i: 10.0 ** min(i, 308),
+        "late": lambda i: 2.0 if i < 400 else 1.7e308 * (-1) ** i,
+    }[shape]
+    detector = InstabilityDetector()
+    for i in range(900):
+        value = float(edge(i))
+        extra = {f"signal_{k}": value for k in range(signals - 2)}
+        detector.update(Sample(i + 1, {"loss": value, "grad_norm": abs(value), **extra}))
+    detector.finish()
+    for incident in detector.incidents:
+        json.dumps(incident.to_json(), allow_nan=False)
