@@ -13,7 +13,7 @@ from .alarm import Alarm, Chart
 from .charts import CHART_ROWS, LEVEL_SHIFTS, SCALE_RATIOS, chart_step
 from .codec import decode, encode
 from .history import History
-from .judge import COOL_DOWN, Judge, Scores
+from .judge import COOL_DOWN, Judge
 from .residual import (
     INIT_SAMPLES,
     MATURE_SAMPLES,
@@ -159,7 +159,9 @@ class SignalBank:
             is_quiet = self._judge.pass_one(column)
             if self._judge.is_notable(column, u, level, scale):
                 may_alarm = seen > self._warmup
-                alarms += self._alarms(column, value, state, Scores(u, level, scale), is_quiet, may_alarm)
+                fired = self._judge.judge(column, u, level, scale, is_quiet=is_quiet, may_alarm=may_alarm)
+                if fired:
+                    alarms += self._alarms(column, value, state, fired)
         return alarms
 
     def _advance_together(self, values: Floats, is_complete: bool) -> list[Alarm]:
@@ -207,8 +209,9 @@ class SignalBank:
         entries = zip(places.tolist(), *(array[places].tolist() for array in taken), strict=True)
         for place, u_, level_, scale_, is_quiet, may_alarm in entries:
             column = place if isinstance(columns, slice) else int(columns[place])
-            scores = Scores(u_, level_, scale_)
-            alarms += self._alarms(column, float(values[column]), state[:, place], scores, is_quiet, may_alarm)
+            fired = self._judge.judge(column, u_, level_, scale_, is_quiet=is_quiet, may_alarm=may_alarm)
+            if fired:
+                alarms += self._alarms(column, float(values[column]), state[:, place], fired)
         return alarms
 
     def _alarms(
@@ -216,14 +219,9 @@ class SignalBank:
         column: int,
         value: float,
         state: MutableSequence[float] | Floats,
-        scores: Scores,
-        is_quiet: bool,
-        may_alarm: bool,
+        fired: list[tuple[Chart, float, float]],
     ) -> list[Alarm]:
-        """What the judge says to a sample that stands out; a CUSUM that fired starts again from zero."""
-        fired = self._judge.judge(column, scores, is_quiet=is_quiet, may_alarm=may_alarm)
-        if not fired:
-            return []
+        """Charts that fired, as alarms of the signal; a CUSUM that fired starts again from zero."""
         expected = self.band(self.names[column])
         center = expected[0] if expected else None
         for chart, _, _ in fired:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .alarm import Chart
 from .codec import decode, encode
 from .residual import Floats
-from .thresholds import EXCURSION_LEVEL, FORGET_AFTER, OUTLIER_LEVEL, Tails, rate_per_chart
+from .thresholds import (
+    EXCURSION_ENDS,
+    EXCURSION_LEVEL,
+    FORGET_AFTER,
+    OUTLIER_LEVEL,
+    Tails,
+    chart_floor,
+    rate_per_chart,
+)
 
 COOL_DOWN = 150  # samples after an alarm, and before the charts start, from which no tail is learned
-
-
-class Scores(NamedTuple):
-    """The charts of one signal at one sample: whitened residual, level chart F, scale chart G."""
-
-    outlier: float
-    level: float
-    scale: float
 
 
 class Judge:
@@ -32,27 +32,32 @@ class Judge:
 
     def __init__(self, false_alarms_per_10k: float) -> None:
         self._rate = false_alarms_per_10k
-        self._q = rate_per_chart(false_alarms_per_10k, 1)
+        self._q = self._floor = 0.0
+        self.share_among(1)
         self._tails: list[Tails] = []
         self._learned = np.zeros(0)
         self._cool = np.zeros(0)
-        self._has_excursion = np.zeros(0, dtype=bool)
+        # Largest chart value of the excursion now under way, 0.0 if there is none.
+        self._level_peak = np.zeros(0)
+        self._scale_peak = np.zeros(0)
 
     def add(self) -> None:
         self._tails.append(Tails())
         self._learned = np.append(self._learned, 0.0)
         self._cool = np.append(self._cool, 0.0)
-        self._has_excursion = np.append(self._has_excursion, False)
+        self._level_peak = np.append(self._level_peak, 0.0)
+        self._scale_peak = np.append(self._scale_peak, 0.0)
 
     def share_among(self, alerting: int) -> None:
         """Divide the budget by the number of signals whose alarms can become alerts."""
         self._q = rate_per_chart(self._rate, alerting)
+        self._floor = chart_floor(self._q)
 
     def forget(self, column: int) -> None:
         """The signal is judged on another scale from here on: what its tail looked like says nothing."""
         self._tails[column] = Tails()
         self._learned[column] = 0.0
-        self._has_excursion[column] = False
+        self._level_peak[column] = self._scale_peak[column] = 0.0
 
     def pass_one(self, column: int) -> bool:
         """Count one sample of a signal; whether the tail may learn from it."""
@@ -72,43 +77,65 @@ class Judge:
         return quiet
 
     def is_notable(self, column: int, u: float, level: float, scale: float) -> bool:
-        """Whether a sample needs a judgement: most do not."""
-        if u > OUTLIER_LEVEL or level > EXCURSION_LEVEL or scale > EXCURSION_LEVEL:
-            return True
-        return bool(self._has_excursion[column])
+        """Follow the excursions of a signal's charts; whether the sample needs a judgement. Most do not."""
+        is_notable = u > OUTLIER_LEVEL or level > self._floor or scale > self._floor
+        if level > EXCURSION_LEVEL:
+            self._level_peak[column] = max(self._level_peak[column], level)
+        elif level < EXCURSION_ENDS and self._level_peak[column]:
+            is_notable = True
+        if scale > EXCURSION_LEVEL:
+            self._scale_peak[column] = max(self._scale_peak[column], scale)
+        elif scale < EXCURSION_ENDS and self._scale_peak[column]:
+            is_notable = True
+        return is_notable
 
     def notable(self, columns: Any, u: Floats, level: Floats, scale: Floats) -> Any:
+        """``is_notable`` for many signals."""
         found = u > OUTLIER_LEVEL
-        found |= level > EXCURSION_LEVEL
-        found |= scale > EXCURSION_LEVEL
-        found |= self._has_excursion[columns]
+        for peaks, chart in ((self._level_peak, level), (self._scale_peak, scale)):
+            found |= chart > self._floor
+            peak = np.maximum(peaks[columns], chart * (chart > EXCURSION_LEVEL))
+            peaks[columns] = peak
+            found |= (chart < EXCURSION_ENDS) & (peak > 0)
         return found
 
     def judge(
-        self, column: int, scores: Scores, *, is_quiet: bool, may_alarm: bool
+        self, column: int, u: float, level: float, scale: float, *, is_quiet: bool, may_alarm: bool
     ) -> list[tuple[Chart, float, float]]:
-        """Charts over their thresholds at a notable sample, with score and threshold; then learn from it."""
-        tails = self._tails[column]
+        """Charts over their thresholds at a notable sample, with score and threshold; then learn from it.
+
+        Nothing that happens within the cool-down of an alarm teaches the tails.
+        """
+        tails, q = self._tails[column], self._q
         tails.samples = float(self._learned[column])
-        fired = tails.exceeded(*scores, self._q) if may_alarm else []
-        tails.learn(*scores, self._q, is_quiet=is_quiet)
+        fired = tails.exceeded(u, level, scale, q) if may_alarm else []
+        if is_quiet and u > OUTLIER_LEVEL:
+            tails.learn_outlier(u, q)
+        if level < EXCURSION_ENDS and (peak := float(self._level_peak[column])):
+            if is_quiet:
+                tails.learn_level(peak, q)
+            self._level_peak[column] = 0.0
+        if scale < EXCURSION_ENDS and (peak := float(self._scale_peak[column])):
+            if is_quiet:
+                tails.learn_scale(peak, q)
+            self._scale_peak[column] = 0.0
         if fired:
             self._cool[column] = COOL_DOWN
             charts = {chart for chart, _, _ in fired}
             if Chart.LEVEL in charts:
-                tails.level_peak = 0.0
+                self._level_peak[column] = 0.0
             if Chart.SCALE in charts:
-                tails.scale_peak = 0.0
+                self._scale_peak[column] = 0.0
         if tails.samples > FORGET_AFTER:
             tails.forget()
             self._learned[column] = tails.samples
-        self._has_excursion[column] = bool(tails.level_peak or tails.scale_peak)
         return fired
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "learned": encode(self._learned),
             "cool": encode(self._cool),
+            "peaks": encode(np.array([self._level_peak, self._scale_peak])),
             "tails": [asdict(tails) for tails in self._tails],
         }
 
@@ -116,4 +143,4 @@ class Judge:
         self._learned = decode(state["learned"])
         self._cool = decode(state["cool"])
         self._tails = [Tails(**tails) for tails in state["tails"]]
-        self._has_excursion = np.array([bool(t.level_peak or t.scale_peak) for t in self._tails], dtype=bool)
+        self._level_peak, self._scale_peak = (row.copy() for row in decode(state["peaks"]))

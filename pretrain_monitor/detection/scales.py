@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .residual import Floats
+from .scalar import FEW_SIGNALS
 
 Transform = Literal["auto", "log", "linear"]
 
@@ -50,8 +51,9 @@ class Scales:
 
     def outside(self, row: list[float]) -> list[int]:
         """The columns that are judged on a log scale and have just left its range."""
-        if not any(value <= limit for value, limit in zip(row, self._limit_list, strict=True)):
-            return []
+        if len(row) > FEW_SIGNALS:
+            found: list[int] = np.flatnonzero(np.array(row) <= self._limits).tolist()
+            return found
         return [column for column, limit in enumerate(self._limit_list) if row[column] <= limit]
 
     def _limit_of(self, name: str) -> float:
@@ -61,7 +63,7 @@ class Scales:
 
     def _set_limits(self, limits: Floats) -> None:
         self._limits = limits
-        # The list is what each sample is held against: comparing a few floats costs less than one numpy call.
+        # Comparing a few floats costs less than one numpy call.
         self._limit_list = limits.tolist()
 
 

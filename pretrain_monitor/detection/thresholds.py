@@ -32,6 +32,11 @@ def rate_per_chart(false_alarms_per_10k: float, signals: int) -> float:
     return false_alarms_per_10k / 1e4 / (3 * max(signals, 1))
 
 
+def chart_floor(q: float) -> float:
+    """What the level chart exceeds once in 1 / q samples of any clipped noise: its rate is 0.1 exp(-h)."""
+    return math.log(0.1 / q)
+
+
 @dataclass(slots=True)
 class Tails:
     """What one signal's charts have done so far in quiet times, and the thresholds that follow."""
@@ -43,9 +48,6 @@ class Tails:
     level_excess: float = 0.0
     scale_excursions: float = 0.0
     scale_excess: float = 0.0
-    # Largest chart value of the excursion now under way, 0.0 if there is none.
-    level_peak: float = 0.0
-    scale_peak: float = 0.0
 
     def outlier_threshold(self, q: float) -> float:
         mean, ratio = _tail(_OUTLIER_PRIOR, self.outliers, self.outlier_excess, self.samples, q)
@@ -55,11 +57,11 @@ class Tails:
 
     def level_threshold(self, q: float) -> float:
         mean, ratio = _tail(_LEVEL_PRIOR, self.level_excursions, self.level_excess, self.samples, q)
-        return min(max(math.log(0.1 / q), EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
+        return min(max(chart_floor(q), EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
 
     def scale_threshold(self, q: float) -> float:
         mean, ratio = _tail(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples, q)
-        return min(max(math.log(0.1 / q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
+        return min(max(chart_floor(q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
 
     def exceeded(self, u: float, level: float, scale: float, q: float) -> list[tuple[Chart, float, float]]:
         """The charts over their thresholds, with score and threshold; limits that cannot matter are not computed."""
@@ -67,35 +69,28 @@ class Tails:
         limit: float
         if u > MIN_OUTLIER_THRESHOLD and u > (limit := self.outlier_threshold(q)):
             found.append((Chart.OUTLIER, u, limit))
-        floor = math.log(0.1 / q)
+        floor = chart_floor(q)
         if level > floor and level > (limit := self.level_threshold(q)):
             found.append((Chart.LEVEL, level, limit))
         if scale > floor and scale > (limit := self.scale_threshold(q)):
             found.append((Chart.SCALE, scale, limit))
         return found
 
-    def learn(self, u: float, level: float, scale: float, q: float, *, is_quiet: bool) -> None:
-        """Take in one sample's charts; nothing that happens within the cool-down of an alarm teaches the tail."""
-        outlier_limit = self.outlier_threshold(q) if u > OUTLIER_LEVEL else 0.0
-        if level > EXCURSION_LEVEL:
-            self.level_peak = max(self.level_peak, level)
-        elif self.level_peak and level < EXCURSION_ENDS:
-            if is_quiet:
-                excess = min(self.level_peak, self.level_threshold(q)) - EXCURSION_LEVEL
-                self.level_excursions += 1
-                self.level_excess += excess
-            self.level_peak = 0.0
-        if scale > EXCURSION_LEVEL:
-            self.scale_peak = max(self.scale_peak, scale)
-        elif self.scale_peak and scale < EXCURSION_ENDS:
-            if is_quiet:
-                excess = min(self.scale_peak, self.scale_threshold(q)) - EXCURSION_LEVEL
-                self.scale_excursions += 1
-                self.scale_excess += excess
-            self.scale_peak = 0.0
-        if is_quiet and OUTLIER_LEVEL < u < outlier_limit:
+    def learn_outlier(self, u: float, q: float) -> None:
+        """Take in a whitened residual over the fixed level, unless it is an alarm."""
+        if u < self.outlier_threshold(q):
             self.outliers += 1
             self.outlier_excess += u - OUTLIER_LEVEL
+
+    def learn_level(self, peak: float, q: float) -> None:
+        """Take in the largest value of an excursion of the level chart that is over."""
+        self.level_excursions += 1
+        self.level_excess += min(peak, self.level_threshold(q)) - EXCURSION_LEVEL
+
+    def learn_scale(self, peak: float, q: float) -> None:
+        """The same for the scale chart."""
+        self.scale_excursions += 1
+        self.scale_excess += min(peak, self.scale_threshold(q)) - EXCURSION_LEVEL
 
     def forget(self) -> None:
         """Halve all counts, so that the tail follows a run whose noise changes over tens of thousands of steps."""
