@@ -77,6 +77,8 @@ class LateReadback:
 
     def push(self, label: Any, row: Tensor | None) -> list[tuple[Any, list[float]]]:
         """Send off a vector, or a label alone; return the (label, values) that have arrived, oldest first."""
+        if not self._under_way and (row is None or not self._copies.is_late(row)):
+            return [(label, [] if row is None else row.tolist())]
         arrived = self.drain(wait_for=1 if len(self._under_way) >= self._depth else 0)
         if row is None:
             slot = _Slot(label, None, 0, None)

@@ -30,8 +30,6 @@ def contribution(batch: Mapping[str, Tensor | float], device: torch.device) -> T
             weight = _wide(weight)
             if not isinstance(loss, Tensor):
                 loss = torch.full_like(weight, loss)
-            elif loss.device.type == "cpu":
-                loss = on_device(loss, weight.device)
             else:
                 weight = on_device(weight, loss.device)
             counts = weight > 0
@@ -77,10 +75,6 @@ def stack(scalars: Sequence[Tensor | float], device: torch.device) -> Tensor:
     numbers = [scalar for scalar in scalars if not isinstance(scalar, Tensor)]
     if device.type == "cpu" and len(numbers) == len(scalars):
         return torch.tensor(numbers, dtype=torch.float64)
-    if device.type == "cpu" and not numbers:
-        tensors = [scalar for scalar in scalars if isinstance(scalar, Tensor)]
-        if len({(tensor.dtype, tensor.device) for tensor in tensors}) == 1 and tensors[0].device == device:
-            return torch.stack(tensors)  # exact as it is, and each conversion would cost as much as this
     like = next((scalar for scalar in scalars if isinstance(scalar, Tensor)), None)
     like = torch.empty(0, device=device) if like is None else like
     dtype = _wide_dtype(like.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,8 +112,8 @@ class StepGatherer:
             ranks = self._joined_ranks()
             # Up to the collective nothing may fail on this rank only: the others would wait for it.
             batch = self._readable(step, {"loss": loss, "weight": weight, "tokens": tokens})
-            own = self._readable(step, {"grad_norm": grad_norm, "learning_rate": learning_rate})
-            own.update(self._readable(step, self._checked(metrics)))
+            own = {"grad_norm": grad_norm, "learning_rate": learning_rate, **self._checked(metrics)}
+            own = self._readable(step, own)
             if ranks is not None:
                 self._exchange(ranks, _Step(step, meta, ranks=ranks.size), batch, own)
             elif self._is_writer:
@@ -227,14 +228,17 @@ class StepGatherer:
         for (home, name), value in zip(record.late, values, strict=True):
             home[name] = value
         loss, tokens = averaged(record.batch, record.ranks)
+        metrics = record.metrics
         if loss is not None:
-            record.metrics["loss"] = loss
+            # First, for a run log is also read by eye; and over a metric that somebody gave the same name.
+            metrics = {"loss": loss, **metrics}
+            metrics["loss"] = loss
         if tokens is None or self._tokens_seen is None or self._is_alone:
             # Once a step's tokens are unknown the sum is unknown for good.
             self._tokens_seen = None
         else:
             self._tokens_seen += tokens
-        self._monitor.observe(Sample(record.step, _ordered(record.metrics), self._tokens_seen, meta=record.meta))
+        self._monitor.observe(Sample(record.step, metrics, self._tokens_seen, None, record.meta))
 
     def _tell_once(self, key: str, message: str, *args: object, with_trace: bool = False) -> None:
         if key not in self._told:
@@ -243,7 +247,9 @@ class StepGatherer:
 
 
 def _scalar(value: Any, *, may_communicate: bool) -> Tensor | float:
-    """A number, or a tensor without dimensions."""
+    """A number where the host has it already, else a tensor without dimensions on its device."""
+    if type(value) is Tensor and value.is_cpu:
+        return float(value.item())
     if not may_communicate and not all(placement.is_replicate() for placement in getattr(value, "placements", ())):
         raise ValueError("it is spread over ranks that do not report their steps")
     value = full_scalar(value)
@@ -253,31 +259,22 @@ def _scalar(value: Any, *, may_communicate: bool) -> Tensor | float:
         raise ValueError(f"expected one number, got a tensor of shape {tuple(value.shape)}")
     if value.is_complex():
         raise ValueError("expected a real number, got a complex one")
+    if value.is_cpu:
+        return float(value.item())
     scalar: Tensor = value.detach()
     return scalar.reshape(()) if scalar.dim() else scalar
 
 
 def _split(record: _Step, *homes: tuple[dict[str, float], Mapping[str, Tensor | float]]) -> None:
-    """Put numbers where they belong, and tensors into one row that knows where its values will."""
-    device = next((d for _, values in homes for v in values.values() if (d := _device_of(v)) is not None), None)
+    """Put numbers where they belong, and device tensors into one row that knows where its values will."""
     tensors: list[Tensor] = []
     for home, values in homes:
         for name, value in values.items():
-            if isinstance(value, Tensor) and (device is None or value.device.type != "cpu"):
+            if isinstance(value, Tensor):
                 tensors.append(value)
                 record.late.append((home, name))
+                home[name] = math.nan  # keeps its place among the others
             else:
-                # Beside device tensors, those of the host are numbers that are there already.
-                home[name] = float(value)
+                home[name] = value
     if tensors:
         record.row = stack(tensors, tensors[0].device)
-
-
-def _device_of(value: Tensor | float) -> torch.device | None:
-    return value.device if isinstance(value, Tensor) and value.device.type != "cpu" else None
-
-
-def _ordered(metrics: dict[str, float]) -> dict[str, float]:
-    """Loss, gradient norm and learning rate first: a run log is also read by eye."""
-    order = ("loss", "grad_norm", "learning_rate", *metrics)
-    return {name: metrics[name] for name in order if name in metrics}

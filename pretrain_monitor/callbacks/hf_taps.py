@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .gather import Scalar
 from .guard import guarded
+from .losses import settled
 from .microbatch import MicroBatch, as_trainer_scales, loss_in, sum_losses, sum_tokens
 from .window import tokens_of
 
@@ -29,6 +30,7 @@ class TrainerTap:
         self.grad_norm: Scalar = None
         self._on_exception = on_exception
         self._tokens: Scalar = None
+        self._are_tokens_shared: bool | None = None
         # Weak: whoever keeps a monitor to look at its incidents does not keep the model in memory.
         self._trainer: weakref.ref[Any] | None = None
         self._tapped: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -47,6 +49,7 @@ class TrainerTap:
 
     def attach_clipping(self) -> None:
         """Again before each training: the accelerator is rebuilt for each trial of a hyper-parameter search."""
+        self._are_tokens_shared = None
         # Called in every step, with max_norm=inf where nothing is to be clipped, and returns the norm before clipping.
         accelerator = self.trainer.accelerator
         if self._is_new(accelerator):
@@ -57,16 +60,17 @@ class TrainerTap:
         self.micro = []
         self.grad_norm = None
 
-    def loss(self) -> Tensor | None:
+    def loss(self) -> Scalar:
         """Of the step, on this rank. What ``training_step`` returns is a share of it already."""
         return sum_losses(self.micro)
 
     def tokens(self) -> Scalar:
         """Of the step, on this rank; None if unknown or if the rank shares them with others."""
-        # Tensor, context and sequence parallelism: several ranks work on one batch, so their tokens do not add up.
-        if any(getattr(self.trainer, f"get_{kind}_size")() > 1 for kind in ("tp", "cp", "sp")):
-            return None
-        return sum_tokens(self.micro)
+        if self._are_tokens_shared is None:
+            # Tensor, context and sequence parallelism: several ranks work on one batch, so theirs do not add up.
+            sizes = [getattr(self.trainer, f"get_{kind}_size")() for kind in ("tp", "cp", "sp")]
+            self._are_tokens_shared = max(sizes) > 1
+        return None if self._are_tokens_shared else sum_tokens(self.micro)
 
     @guarded
     def _see_inputs(self, model: Any = None, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
@@ -75,8 +79,7 @@ class TrainerTap:
 
     @guarded
     def _see_loss(self, loss: Tensor) -> None:
-        # A copy: the trainer may go on computing in place in the memory of this one.
-        self.micro.append(MicroBatch(loss.detach().clone(), self._tokens, is_scaled=True))
+        self.micro.append(MicroBatch(settled(loss), self._tokens, is_scaled=True))
 
     @guarded
     def _see_norm(self, norm: Scalar) -> None:
@@ -132,7 +135,7 @@ class ForwardTap:
         self.micro = []
         self._last = None
 
-    def loss(self) -> Tensor | None:
+    def loss(self) -> Scalar:
         """Of the step, on this rank; None if the model does not return one."""
         return sum_losses(as_trainer_scales(self.micro, ranks=self._ranks))
 

@@ -30,8 +30,9 @@ class UsedLearningRates:
         Raises:
             AttributeError: not an optimizer.
         """
-        each = optimizers if isinstance(optimizers, list | tuple) else [optimizers]
-        return _largest([self._of(optimizer) for optimizer in each])
+        if not isinstance(optimizers, list | tuple):
+            return self._of(optimizers)
+        return _largest([self._of(optimizer) for optimizer in optimizers])
 
     def close(self) -> None:
         self._hook.remove()
@@ -39,8 +40,12 @@ class UsedLearningRates:
     def _of(self, optimizer: Any) -> Tensor | float:
         inner = optimizer
         for _ in range(_MAX_WRAPPERS):
-            if inner in self._used:
-                return self._used[inner]
+            try:
+                used = self._used.get(inner)
+            except TypeError:
+                used = None  # nothing can refer to it weakly, so it is no optimizer of torch's
+            if used is not None:
+                return used
             if not hasattr(inner, "optimizer"):
                 break
             inner = inner.optimizer  # Fabric and Accelerate wrap theirs
@@ -56,7 +61,12 @@ class UsedLearningRates:
 
 def largest_rate(optimizer: Any) -> Tensor | float:
     """Largest learning rate over an optimizer's parameter groups; a tensor if the optimizer keeps it on a device."""
-    return _largest([group["lr"] for group in optimizer.param_groups])
+    rates: list[float] = []
+    for group in optimizer.param_groups:
+        rates.append(group["lr"])
+        if type(rates[-1]) is not float:
+            return _largest([group["lr"] for group in optimizer.param_groups])
+    return max(rates)
 
 
 def _largest(rates: list[Tensor | float]) -> Tensor | float:

@@ -26,6 +26,7 @@ from .gather import Scalar, StepGatherer
 from .guard import guarded
 from .learning_rate import largest_rate
 from .lightning_clipping import ClippingTap, loss_scale_of, unscaled
+from .losses import in_float32
 from .window import StepWindow, tokens_of
 
 logger = logging.getLogger(__name__)
@@ -162,17 +163,18 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
 
     def _step_values(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         window, is_automatic = self._window, pl_module.automatic_optimization
+        loss = window.loss
         usual = trainer.accumulate_grad_batches
         norms = [norm for norm in {**self._norms, **self._clipping.norms}.values() if norm is not None]
         if is_automatic:
             self._clipping.learn()
-            if window.loss is None:
+            if loss is None:
                 # Nothing was returned, so there was no backward pass; clipping nothing calls the norm 0.
                 norms = []
         is_short = is_automatic and window.micro_batches < usual
         return {
             # Lightning divides each loss by the usual number even when the last window of an epoch has fewer.
-            "loss": None if window.loss is None else window.loss * usual,
+            "loss": loss if loss is None or usual == 1 else in_float32(loss * usual),
             "grad_norm": _total(norms),
             "learning_rate": _largest(self._rates),
             "tokens": _once_per_batch(window.tokens, trainer),

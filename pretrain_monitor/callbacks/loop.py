@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("LoopMonitor needs torch: pip install torch") from error
 
-from ..config import MonitorConfig
+from ..config import ConfigError, MonitorConfig
 from ..distributed import is_main_rank
 from ..monitor import Monitor
 from ..sinks.base import Sink
@@ -53,7 +53,7 @@ class LoopMonitor:
         summary_writer: your own TensorBoard ``SummaryWriter``, to have the panels in its event file.
 
     Raises:
-        ConfigError: a setting that does not exist or cannot be used.
+        ConfigError: a setting that does not exist or cannot be used, such as a negative ``start_step``.
     """
 
     def __init__(
@@ -65,10 +65,12 @@ class LoopMonitor:
         start_step: int = 0,
         summary_writer: Any = None,
     ) -> None:
+        if not hasattr(start_step, "__index__") or start_step < 0:
+            raise ConfigError(f"start_step = {start_step!r}: give the optimizer steps already completed, 0 or more")
         self.monitor = Monitor(run_dir, config, sinks=sinks)
-        self.global_step = start_step
+        self.global_step = int(start_step)
         self._gather = StepGatherer(self.monitor, is_writer=is_main_rank())
-        self._gather.start(start_step, summary_writer=getattr(summary_writer, "file_writer", summary_writer))
+        self._gather.start(self.global_step, summary_writer=getattr(summary_writer, "file_writer", summary_writer))
         self._used_rates = UsedLearningRates()
         self._was_told: set[str] = set()
         self._is_open = True

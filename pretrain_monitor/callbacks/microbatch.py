@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from .gather import Scalar
+from .losses import in_float32, settled
 
 
-class MicroBatch(NamedTuple):
+@dataclass(slots=True)
+class MicroBatch:
     """One forward and backward pass.
 
     Args:
-        loss: in nats, in memory of its own; None if unknown.
+        loss: in nats, settled or in memory of its own; None if unknown.
         tokens: None if unknown.
         is_scaled: whether the losses of a step add up to its loss; otherwise they are to be averaged.
     """
 
-    loss: Tensor | None
+    loss: Tensor | float | None
     tokens: Scalar
     is_scaled: bool
 
 
-def sum_losses(micro: Sequence[MicroBatch]) -> Tensor | None:
+def sum_losses(micro: Sequence[MicroBatch]) -> Tensor | float | None:
     """Loss of a step, None if any part is unknown; in float32 and one by one, which is how the trainer sums."""
-    total: Tensor | None = None
+    total: Tensor | float | None = None
     for part in micro:
         if part.loss is None:
             return None
-        if total is None:
-            total = part.loss.to(torch.float32, copy=True)
-        else:
-            total += part.loss
+        loss = settled(part.loss) if isinstance(part.loss, Tensor) else part.loss
+        total = loss if total is None else in_float32(total + loss)
     return total
 
 
@@ -60,7 +60,7 @@ def as_trainer_scales(micro: Sequence[MicroBatch], *, ranks: int) -> list[MicroB
         if loss is not None:
             # Divided by the tokens of all ranks, the loss is a share; the mean over ranks comes later.
             loss = loss * ranks if part.is_scaled else loss / len(micro)
-        scaled.append(part._replace(loss=loss))
+        scaled.append(MicroBatch(loss, part.tokens, part.is_scaled))
     return scaled
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..distributed import full_scalar
 from .gather import Scalar
+from .losses import in_float32, settled
 
 
 class StepWindow:
@@ -19,7 +19,7 @@ class StepWindow:
     >>> window.add({"loss": torch.tensor(2.0)}, {"input_ids": torch.zeros(2, 8)}, tokens=16)
     >>> window.add({"loss": torch.tensor(4.0)}, {"input_ids": torch.zeros(1, 8)}, tokens=8)
     >>> window.loss, window.tokens
-    (tensor(3.), 24)
+    (3.0, 24)
 
     Args:
         is_weighted: whether to count what the losses are averaged over, which only an average over ranks needs.
@@ -30,7 +30,7 @@ class StepWindow:
         self.tokens: Scalar = 0
         self.weight: Scalar = 0 if is_weighted else None
         self._losses = 0
-        self._loss_sum: Tensor | None = None
+        self._loss_sum: Tensor | float | None = None
 
     def add(self, outputs: Any, batch: Any, tokens: Scalar) -> None:
         """Take in one micro-batch.
@@ -44,18 +44,19 @@ class StepWindow:
         self.tokens = _plus(self.tokens, tokens)
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor) and loss.numel() == 1:
-            # A copy: what the user returned may be changed in place before the step is complete.
-            loss = full_scalar(loss.detach()).reshape(()).to(torch.float32, copy=True)
-            self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
+            value = settled(full_scalar(loss))
+            self._loss_sum = value if self._loss_sum is None else in_float32(self._loss_sum + value)
             self._losses += 1
             if self.weight is not None:
                 labels = _labels_of(batch)
                 self.weight = _plus(self.weight, tokens if labels is None else labels)
 
     @property
-    def loss(self) -> Tensor | None:
+    def loss(self) -> Tensor | float | None:
         """Mean over the micro-batches that had a loss; None if there was none."""
-        return self._loss_sum if self._loss_sum is None or self._losses == 1 else self._loss_sum / self._losses
+        if self._loss_sum is None or self._losses == 1:
+            return self._loss_sum
+        return in_float32(self._loss_sum / self._losses)
 
 
 def tokens_of(batch: Any) -> Scalar:

@@ -69,9 +69,11 @@ class CountingNorms(TorchDispatchMode):
 class HostReads(TorchDispatchMode):
     """Finds where the adapter makes the host wait for a value: item(), float(), bool() and int() all end here.
 
-    The gatherer reads what is on the host already, and here everything is; that it reads nothing from a device is
-    proved in test_gather.py.
+    The gatherer and the sum of losses read what is on the host already, and here everything is; that they read nothing
+    from a device is proved in test_gather.py and test_losses.py.
     """
+
+    HOST_READERS = ("gather.py", "losses.py")
 
     def __init__(self):
         super().__init__()
@@ -80,7 +82,7 @@ class HostReads(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default:
             own = [frame for frame in traceback.extract_stack() if frame.filename.startswith(OWN_FILES)]
-            self.places += [f"{f.filename}:{f.lineno}" for f in own[-1:] if not f.filename.endswith("gather.py")]
+            self.places += [f"{f.filename}:{f.lineno}" for f in own[-1:] if not f.filename.endswith(self.HOST_READERS)]
         return func(*args, **(kwargs or {}))
 
 

@@ -266,6 +266,13 @@ def test_a_wrong_setting_is_refused_at_the_door():
         LoopMonitor(None, {"warmup_step": 100})
 
 
+@pytest.mark.parametrize("start_step", [None, -1, "7", 2.5])
+def test_a_start_step_that_is_no_step_is_refused_at_the_door(start_step):
+    with pytest.raises(ConfigError) as refused:
+        LoopMonitor(None, QUIET, start_step=start_step)
+    assert str(refused.value) == (f"start_step = {start_step!r}: give the optimizer steps already completed, 0 or more")
+
+
 def test_steps_after_close_are_ignored_and_told_once(tmp_path, caplog):
     monitor = LoopMonitor(tmp_path / "run", QUIET)
     monitor.step(loss=1.0)
