@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import threading
 import time as clock
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,26 @@ from .readers import LogError, read_run
 from .resume import restore
 from .rundir import RunDirectoryError
 from .runlog import FILE_NAME, RunLog
-from .sinks.base import Sink
+from .sinks.base import Sink, checked_sinks
 from .sinks.dispatch import SinkThread
 from .telemetry import Event, Incident, Sample
 
 logger = logging.getLogger(__name__)
+
+_BANDS = {name: (f"{name}/expected", f"{name}/lower", f"{name}/upper") for name in ("loss", "grad_norm")}
+
+
+# Forks between this process and the one that imported this. Asking for the process id would be a system call per step.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class Monitor:
@@ -44,7 +59,7 @@ class Monitor:
         sinks: further receivers of samples and events, each served by a thread of its own.
 
     Raises:
-        ConfigError: a setting that does not exist or cannot be used.
+        ConfigError: a setting that does not exist or cannot be used, or a sink that is none.
     """
 
     def __init__(
@@ -57,7 +72,7 @@ class Monitor:
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.config = load_config(config)
         self.detector = InstabilityDetector(self.config)
-        self._user_sinks = tuple(sinks)
+        self._user_sinks = checked_sinks(sinks)
         self._log: RunLog | None = None
         self._sinks: list[SinkThread] = []
         self._is_running = False
@@ -67,7 +82,7 @@ class Monitor:
         self._snapshot_step = 0
         self._was_told: set[str] = set()
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._forks = _forks
 
     @property
     def incidents(self) -> list[Incident]:
@@ -91,6 +106,7 @@ class Monitor:
         """
         if self._is_running:
             self.finish("restarted")
+        step = _completed_steps(step)
         self.detector = InstabilityDetector(self.config)
         self._detection_failed = False
         self.tokens_seen = None if step > 0 else 0
@@ -98,10 +114,10 @@ class Monitor:
         self._snapshot_step = step
         self._was_told.clear()
         self._is_running = True
-        self._pid = os.getpid()
+        self._forks = _forks
         if self.run_dir is not None:
-            self._guarded("the run log", self._open_log, self.run_dir, step)
-        threads = (self._guarded("a sink", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
+            self._guarded("the run log failed", self._open_log, self.run_dir, step)
+        threads = (self._guarded("a sink failed", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
         self._sinks = [thread for thread in threads if thread is not None]
 
     def observe(self, sample: Sample) -> list[Event]:
@@ -110,16 +126,10 @@ class Monitor:
         Returns:
             What the sample opened, changed or closed.
         """
-        if os.getpid() != self._pid and self._is_running:
+        if self._forks != _forks and self._is_running:
             return []  # a forked child: the run is its parent's
-        try:
-            with self._lock:
-                return self._observe(sample)
-        except Exception:
-            if "observe" not in self._was_told:
-                self._was_told.add("observe")
-                logger.exception("a sample could not be taken and is left out; training goes on")
-            return []
+        with self._lock:
+            return self._guarded("a sample could not be taken and is left out", self._observe, sample) or []
 
     def _observe(self, sample: Sample) -> list[Event]:
         sample = _plain(sample)
@@ -132,25 +142,34 @@ class Monitor:
             )
             return []
         if self._resumed_from is not None:
-            sample = replace(sample, meta={**(sample.meta or {}), "resumed_from": self._resumed_from})
+            meta = {**(sample.meta or {}), "resumed_from": self._resumed_from}
+            sample = Sample(sample.step, sample.metrics, sample.tokens_seen, sample.time, meta)
             self._resumed_from = None
         events = self._detect(sample)
         if self._log is not None:
-            self._guarded("the run log", self._log.write, sample, events)
-            if sample.step - self._snapshot_step >= self.config.snapshot_steps:
-                self._guarded("the run log", self.snapshot)
+            self._guarded("the run log failed", self._write, self._log, sample, events)
         if self._sinks:
             shown = self._shown(sample)
             for sink in self._sinks:
                 sink.put(shown, events)
         return events
 
+    def _write(self, log: RunLog, sample: Sample, events: list[Event]) -> None:
+        log.write(sample, events)
+        if log.was_deleted:
+            # With the samples gone it takes a snapshot to resume.
+            log.was_deleted = False
+            self._write_config(log.path.parent)
+            self.snapshot()
+        elif sample.step - self._snapshot_step >= self.config.snapshot_steps:
+            self.snapshot()
+
     def checkpointed(self) -> None:
         """Say that the trainer saved a checkpoint, so that resuming from it is quick. Never raises."""
         # Replaying a thousand samples takes a tenth of a second: nearer snapshots would only fill the log.
         step = self.detector.last_step
         if self._log is not None and step is not None and step - self._snapshot_step >= 1000:
-            self._guarded("the run log", self.snapshot)
+            self._guarded("the run log failed", self.snapshot)
 
     def snapshot(self) -> None:
         """Write the detector's state into the run log."""
@@ -161,21 +180,21 @@ class Monitor:
 
     def finish(self, reason: str = "finished") -> None:
         """End watching: close what is open, flush everything, print the summary. Never raises; may be called twice."""
-        if not self._is_running or os.getpid() != self._pid:
+        if not self._is_running or self._forks != _forks:
             return
         self._is_running = False
         events: list[Event] = []
         if not self._detection_failed:
-            events = self._guarded("detection", self.detector.finish) or []
+            events = self._guarded("detection failed", self.detector.finish) or []
         if self._log is not None:
-            self._guarded("the run log", self._log.write_events, events)
-            self._guarded("the run log", self._log.end, self.detector.last_step or 0, reason)
-            self._guarded("the run log", self._log.close)
+            self._guarded("the run log failed", self._log.write_events, events)
+            self._guarded("the run log failed", self._log.end, self.detector.last_step or 0, reason)
+            self._guarded("the run log failed", self._log.close)
             self._log = None
         for sink in self._sinks:
             sink.put(None, events)
         for sink in self._sinks:
-            self._guarded("a sink", sink.close, self.config.sink_timeout_s)
+            self._guarded("a sink failed", sink.close, self.config.sink_timeout_s)
         self._sinks = []
 
     def _open_log(self, run_dir: Path, step: int) -> None:
@@ -189,6 +208,9 @@ class Monitor:
             self._continue(run_dir / FILE_NAME, step)
         log.begin(step if has_past else None, pid=os.getpid())
         self._log = log
+        self._write_config(run_dir)
+
+    def _write_config(self, run_dir: Path) -> None:
         config = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
         (run_dir / "config.yaml").write_text(config, encoding="utf-8")
 
@@ -206,8 +228,8 @@ class Monitor:
         # A directory that we may not write belongs to somebody else, event files and all.
         run_dir = self.run_dir if self._log is not None else None
         built_in = (
-            self._guarded("the terminal", self._open_console, run_dir),
-            self._guarded("TensorBoard", self._open_panels, run_dir, summary_writer, step),
+            self._guarded("the terminal failed", self._open_console, run_dir),
+            self._guarded("TensorBoard failed", self._open_panels, run_dir, summary_writer, step),
         )
         return [*self._user_sinks, *(sink for sink in built_in if sink is not None)]
 
@@ -237,26 +259,39 @@ class Monitor:
 
     def _shown(self, sample: Sample) -> Sample:
         """The sample as sinks see it: with what was expected of loss and gradient norm beside what came."""
-        extra: dict[str, float] = {}
-        if not self._detection_failed:
-            for name in ("loss", "grad_norm"):
-                if name in sample.metrics and (band := self.detector.band(name)):
-                    extra[f"{name}/expected"], extra[f"{name}/lower"], extra[f"{name}/upper"] = band
-        return replace(sample, metrics={**sample.metrics, **extra}) if extra else sample
+        if self._detection_failed:
+            return sample
+        metrics = dict(sample.metrics)
+        for name, (expected, lower, upper) in _BANDS.items():
+            if name in metrics and (band := self.detector.band(name)):
+                metrics[expected], metrics[lower], metrics[upper] = band
+        return Sample(sample.step, metrics, sample.tokens_seen, sample.time, sample.meta)
 
-    def _guarded(self, what: str, function: Any, *args: Any) -> Any:
+    def _guarded(self, problem: str, function: Any, *args: Any) -> Any:
         try:
             return function(*args)
         except Exception:
-            if what not in self._was_told:
-                self._was_told.add(what)
-                logger.exception("%s failed; training goes on", what)
+            if problem not in self._was_told:
+                self._was_told.add(problem)
+                logger.exception("%s; training goes on", problem)
             return None
 
     def _tell_once(self, key: str, message: str, *args: Any) -> None:
         if key not in self._was_told:
             self._was_told.add(key)
             logger.warning(message, *args)
+
+
+def _completed_steps(step: Any) -> int:
+    """The step to begin after; 0, and a line for the user, where it is no number of steps."""
+    try:
+        steps = operator.index(step)
+    except TypeError:
+        steps = -1
+    if steps < 0:
+        logger.error("watching cannot begin after step %r and begins at 0: give the optimizer steps completed", step)
+        return 0
+    return steps
 
 
 def _plain(sample: Sample) -> Sample:
@@ -267,7 +302,7 @@ def _plain(sample: Sample) -> Sample:
     """
     metrics = {str(name): float(value) for name, value in sample.metrics.items()}
     time = clock.time() if sample.time is None else sample.time
-    return replace(sample, step=int(sample.step), metrics=metrics, time=time)
+    return Sample(int(sample.step), metrics, sample.tokens_seen, time, sample.meta)
 
 
 def replay(

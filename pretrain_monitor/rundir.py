@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 try:
     import fcntl
@@ -44,6 +44,10 @@ class RunDirectoryLock:
             _held_here.discard(self._path)
             self._file.close()
 
+    def is_gone(self) -> bool:
+        """Whether somebody has deleted the lock file, so that it keeps nobody out."""
+        return is_deleted(self._file, self._path)
+
     def error(self, problem: str) -> RunDirectoryError:
         return RunDirectoryError(f"run directory {self.run_dir} {problem}")
 
@@ -70,3 +74,15 @@ class RunDirectoryLock:
         file.write(str(os.getpid()))
         file.flush()
         return file
+
+
+def is_deleted(file: IO[Any], path: Path) -> bool:
+    """Whether an open file is no longer at ``path`` nor anywhere else; writing to it goes on without an error."""
+    facts = os.fstat(file.fileno())
+    if facts.st_nlink:
+        return False
+    try:
+        # Some file systems count no links.
+        return not os.path.samestat(facts, path.stat())
+    except OSError:
+        return True

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .lines import line, sample_line
-from .rundir import RunDirectoryLock
+from .rundir import RunDirectoryError, RunDirectoryLock, is_deleted
 from .telemetry import Event, Sample
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ FORMAT_VERSION = 1
 # Lines kept in memory while the disk refuses them: some hours of a run at one step a second.
 MAX_PENDING_LINES = 20_000
 _RETRY_EVERY_LINES = 50
+
+_LOOK_EVERY_S = 1.0  # looking whether the files are still there costs as much as writing a line
 
 _STEP = re.compile(rb'"step":(-?\d+)')
 _RESUMED_FROM = re.compile(rb'"resumed_from":(\d{1,18})[,}]')
@@ -51,23 +53,21 @@ class RunLog:
 
     def __init__(self, run_dir: str | Path) -> None:
         self.path = Path(run_dir) / FILE_NAME
-        self._lock = RunDirectoryLock(run_dir)
-        try:
-            # Unbuffered: a line is with the operating system when write() returns, and outlives kill -9.
-            self._file = self.path.open("ab", buffering=0)
-            self._ends_torn = _ends_torn(self.path)
-        except OSError as error:
-            self._lock.release()
-            raise self._lock.error(f"cannot be written: {error.strerror}") from None
+        self.was_deleted = False  # the file of this session, so that there is a new one without the steps before
+        self._is_closed = False
+        self._facts: dict[str, Any] = {}
         self._pending: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
         self._lost_lines = 0
         self._lines_until_retry = 0
+        self._last_step = 0
+        self._open()
+        self._expect_all_is_well()
 
     def begin(self, resumed_from: int | None, **facts: Any) -> None:
         """Open a session; everything in the file past step ``resumed_from`` is superseded from here on."""
-        self._append(
-            line("run", {"version": FORMAT_VERSION, "resumed_from": resumed_from, "time": time.time(), **facts})
-        )
+        self._facts = facts
+        self._last_step = self._step_at_look = resumed_from or 0
+        self._append(_session(resumed_from, facts))
 
     def write(self, sample: Sample, events: Sequence[Event] = ()) -> None:
         """Append a sample and the events it caused, in one write."""
@@ -75,6 +75,7 @@ class RunLog:
         if events:
             data += b"".join(line("event", event.to_json()) for event in events)
         self._append(data)
+        self._last_step = sample.step
 
     def write_events(self, events: Sequence[Event]) -> None:
         if events:
@@ -85,12 +86,14 @@ class RunLog:
         self._append(line("snapshot", {"step": step, "key": key, "state": state}))
 
     def end(self, step: int, reason: str) -> None:
+        self._next_look = 0.0
         self._append(line("end", {"step": step, "time": time.time(), "reason": reason}))
 
     def close(self) -> None:
         """Flush what the disk refused so far, if it takes it now, and give the directory free."""
-        if self._file.closed:
+        if self._is_closed:
             return
+        self._is_closed = True
         self._lines_until_retry = 0
         self._retry()
         if self._pending or self._lost_lines:
@@ -105,13 +108,16 @@ class RunLog:
             self._retry()
             return
         try:
+            if time.monotonic() >= self._next_look:
+                self._look()
             self._write_all(data)
-        except OSError as error:
+            self._since_look.append(data)
+        except (OSError, RunDirectoryError) as error:
             logger.error(
                 "%s: cannot write (%s); training goes on, telemetry is kept in memory and written when the disk "
                 "takes it again",
                 self.path,
-                error.strerror,
+                error.strerror if isinstance(error, OSError) else error,
             )
             self._lines_until_retry = _RETRY_EVERY_LINES
             self._defer(data)
@@ -121,17 +127,50 @@ class RunLog:
         if self._lines_until_retry > 0 or not self._pending:
             return
         try:
+            self._look()
             while self._pending:
                 self._write_all(self._pending[0])
                 self._pending.popleft()
             logger.info("%s: writing again, nothing was lost", self.path)
-        except OSError:
+        except (OSError, RunDirectoryError):
             self._lines_until_retry = _RETRY_EVERY_LINES
 
     def _defer(self, data: bytes) -> None:
         if len(self._pending) == self._pending.maxlen:
             self._lost_lines += 1
         self._pending.append(data)
+
+    def _open(self) -> None:
+        self._lock = RunDirectoryLock(self.path.parent)
+        try:
+            # Unbuffered: a line is with the operating system when write() returns, and outlives kill -9.
+            self._file = self.path.open("ab", buffering=0)
+            self._ends_torn = _ends_torn(self.path)
+        except OSError as error:
+            self._lock.release()
+            raise self._lock.error(f"cannot be written: {error.strerror}") from None
+
+    def _look(self) -> None:
+        """Make sure that the log and its lock are still there: nothing fails when somebody has deleted them.
+
+        Raises:
+            RunDirectoryError: they are not, and cannot be made again.
+        """
+        if self._file.closed or is_deleted(self._file, self.path) or self._lock.is_gone():
+            self._file.close()
+            self._lock.release()
+            self._open()
+            logger.error("%s or its lock was deleted while the run goes on; it goes on in a new one", self.path)
+            self.was_deleted = True
+            # What was written since the last look is repeated here, and superseded in case it is there already.
+            session = _session(self._step_at_look, {**self._facts, "note": "the log was deleted"})
+            self._write_all(session + b"".join(self._since_look))
+        self._expect_all_is_well()
+
+    def _expect_all_is_well(self) -> None:
+        self._next_look = time.monotonic() + _LOOK_EVERY_S
+        self._step_at_look = self._last_step
+        self._since_look: list[bytes] = []
 
     def _write_all(self, data: bytes) -> None:
         if self._ends_torn:
@@ -142,6 +181,11 @@ class RunLog:
             self._ends_torn = True
             raise OSError(28, "only a part of the line fitted")
         self._ends_torn = False
+
+
+def _session(resumed_from: int | None, facts: dict[str, Any]) -> bytes:
+    record = {"version": FORMAT_VERSION, "resumed_from": resumed_from, "time": time.time(), **facts}
+    return line("run", record)
 
 
 def _ends_torn(path: Path) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -293,3 +294,135 @@ def test_a_sink_that_cannot_be_looked_at_is_left_out(caplog: pytest.LogCaptureFi
     run(Monitor(None, QUIET, sinks=[Hostile(), sink]))
     assert len(sink.samples) == 20
     assert "a sink failed" in caplog.text
+
+
+@pytest.mark.parametrize("step", [None, -1, "7", 2.5])
+def test_a_start_that_is_no_step_is_told_once_and_begins_at_0(step: Any, caplog: pytest.LogCaptureFixture):
+    sink = ListSink()
+    monitor = Monitor(None, QUIET, sinks=[sink])
+    monitor.start(step)
+    monitor.observe(Sample(1, {"loss": 2.0}, tokens_seen=5))
+    monitor.finish()
+    assert [r.getMessage() for r in caplog.records] == [
+        f"watching cannot begin after step {step!r} and begins at 0: give the optimizer steps completed"
+    ]
+    assert (monitor.tokens_seen, len(sink.samples)) == (0, 1)
+
+
+def test_a_start_step_of_numpy_is_a_step():
+    sink = ListSink()
+    monitor = Monitor(None, QUIET, sinks=[sink])
+    monitor.start(np.int64(4))  # type: ignore[arg-type]
+    monitor.observe(Sample(5, {"loss": 2.0}))
+    monitor.finish()
+    assert sink.samples[0].meta == {"resumed_from": 4}
+
+
+class Nothing:
+    def __repr__(self) -> str:
+        return "<Nothing>"
+
+
+@pytest.mark.parametrize(
+    ("sinks", "line"),
+    [
+        ([None], "sinks[0] = None is no sink: it has none of on_sample, on_event, close"),
+        ([ListSink(), Nothing()], "sinks[1] = <Nothing> is no sink: it has none of on_sample, on_event, close"),
+        ([ListSink], "sinks[0] is the class ListSink: give an object of it, ListSink(...)"),
+        (5, "sinks takes a list of sinks, got 5"),
+        (None, "sinks takes a list of sinks, got None"),
+        ("console", "sinks takes a list of sinks, got 'console'"),
+    ],
+)
+def test_what_is_no_sink_is_refused_at_the_door(sinks: Any, line: str):
+    with pytest.raises(ConfigError) as refused:
+        Monitor(None, QUIET, sinks=sinks)
+    assert str(refused.value) == line
+
+
+def test_sinks_may_come_from_any_iterable_and_need_only_one_method():
+    class OnlyCloses:
+        is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    first, second = ListSink(), OnlyCloses()
+    run(Monitor(None, QUIET, sinks=(sink for sink in (first, second))))  # type: ignore[arg-type]
+    assert len(first.samples) == 20
+    assert second.is_closed
+
+
+class Ends:
+    def __init__(self, error: type[BaseException], *, at_close: bool = False) -> None:
+        self.error, self.at_close, self.calls = error, at_close, 0
+
+    def on_sample(self, sample: Sample) -> None:
+        self.calls += 1
+        if not self.at_close:
+            raise self.error("out of here")
+
+    def close(self) -> None:
+        if self.at_close:
+            raise self.error("out of here")
+
+
+@pytest.mark.parametrize("at_close", [False, True])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_sink_that_wants_to_end_the_process_only_ends_itself(
+    error: type[BaseException], at_close: bool, caplog: pytest.LogCaptureFixture
+):
+    ends, sink = Ends(error, at_close=at_close), ListSink()
+    run(Monitor(None, QUIET, sinks=[ends, sink]))
+    assert caplog.text.count("sink Ends failed and is switched off") == 1
+    assert ends.calls == (20 if at_close else 1)
+    assert len(sink.samples) == 20
+
+
+def test_a_run_whose_directory_was_deleted_goes_on_in_a_new_one_and_can_be_resumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    curves = list(samples(healthy_run(400, seed=3)))
+    run_dir = tmp_path / "run"
+    monitor = Monitor(run_dir, QUIET)
+    monitor.start()
+    for sample in curves[:200]:
+        monitor.observe(sample)
+    shutil.rmtree(run_dir)
+    assert monitor._log is not None
+    monitor._log._next_look = 0.0  # as if a second had passed
+    for sample in curves[200:300]:
+        monitor.observe(sample)
+    state = monitor.detector.state_dict()
+    monitor.finish("crashed")
+    assert caplog.text.count("was deleted while the run goes on") == 1
+    assert [s.step for s in read_run(run_dir)][-100:] == [s.step for s in curves[200:300]]
+    assert (run_dir / "config.yaml").exists()
+
+    resumed = Monitor(run_dir, QUIET)
+    resumed.start(curves[299].step)
+    assert resumed.detector.state_dict() == state
+    resumed.finish()
+
+
+def test_a_handler_that_ends_the_run_in_the_middle_of_a_step_does_not_hang(tmp_path: Path):
+    code = """
+        import os, signal, sys
+        from pretrain_monitor import ListSink, Monitor, Sample
+        monitor = Monitor(sys.argv[1], {"console": {"enabled": False}, "tensorboard": {"enabled": False}},
+                          sinks=[ListSink()])
+        def end(*args):
+            monitor.finish("interrupted")
+            sys.exit(0)
+        signal.signal(signal.SIGALRM, end)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        monitor.start()
+        step = 0
+        while True:
+            step += 1
+            monitor.observe(Sample(step, {"loss": 2.0}))
+    """
+    for attempt in range(3):
+        where = tmp_path / str(attempt)
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code), where], check=True, timeout=60)
+        assert len(list(read_run(where))) > 0

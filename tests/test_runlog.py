@@ -4,10 +4,12 @@ import json
 import logging
 import math
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -272,3 +274,148 @@ def test_another_log_in_the_place_of_the_followed_one_is_read_from_its_beginning
     assert records[-1]["step"] == (7 if how == "replaced" else 1)
     assert tail.poll() == []
     assert tail.restarts == 1
+
+
+def records_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def look_at_once(log: RunLog) -> None:
+    """As if a second had passed since the log was last seen to be there."""
+    log._next_look = 0.0
+
+
+def test_a_run_directory_deleted_during_the_run_is_made_again_and_nothing_since_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    run_dir = tmp_path / "run"
+    log = RunLog(run_dir)
+    log.begin(None, pid=7)
+    for step in range(1, 11):
+        log.write(Sample(step, {"loss": 2.0}))
+    look_at_once(log)
+    log.write(Sample(11, {"loss": 2.0}))
+    shutil.rmtree(run_dir)
+    for step in range(12, 15):
+        log.write(Sample(step, {"loss": 2.0}))  # goes nowhere, and the system does not say so
+    look_at_once(log)
+    for step in range(15, 18):
+        log.write(Sample(step, {"loss": 2.0}))
+    log.end(17, "finished")
+    log.close()
+    first, *_, last = records_of(run_dir / "run.jsonl")
+    assert (first["type"], first["resumed_from"], first["pid"], first["note"]) == ("run", 10, 7, "the log was deleted")
+    assert [sample.step for sample in read_run(run_dir)] == [11, 12, 13, 14, 15, 16, 17]
+    assert last["type"] == "end"
+    assert caplog.text.count("was deleted while the run goes on") == 1
+
+
+def test_it_takes_about_a_second_to_notice(tmp_path: Path):
+    log = RunLog(tmp_path / "run")
+    log.begin(None)
+    log.write(Sample(1, {"loss": 2.0}))
+    shutil.rmtree(tmp_path / "run")
+    began = time.monotonic()
+    step = 1
+    while not (tmp_path / "run").exists():
+        step += 1
+        log.write(Sample(step, {"loss": 2.0}))
+        time.sleep(0.01)
+        assert time.monotonic() - began < 5
+    log.close()
+    assert [sample.step for sample in read_run(tmp_path / "run")] == list(range(1, step + 1))
+
+
+def test_a_deletion_in_the_last_second_is_noticed_at_the_end(tmp_path: Path):
+    log = RunLog(tmp_path / "run")
+    log.begin(None)
+    log.write(Sample(1, {"loss": 2.0}))
+    shutil.rmtree(tmp_path / "run")
+    log.write(Sample(2, {"loss": 2.0}))
+    log.end(2, "finished")
+    log.close()
+    assert [sample.step for sample in read_run(tmp_path / "run")] == [1, 2]
+
+
+def test_a_deleted_lock_is_made_again_and_keeps_others_out(tmp_path: Path):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    log.write(Sample(1, {"loss": 2.0}))
+    (tmp_path / "run.lock").unlink()
+    look_at_once(log)
+    log.write(Sample(2, {"loss": 2.0}))
+    code = f"from pretrain_monitor.runlog import RunLog; RunLog({str(tmp_path)!r})"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "belongs to a live process" in other.stderr
+    log.write(Sample(3, {"loss": 2.0}))
+    log.close()
+    assert [sample.step for sample in read_run(tmp_path)] == [1, 2, 3]
+
+
+def test_a_log_that_was_replaced_by_a_copy_has_no_step_twice(tmp_path: Path):
+    log = RunLog(tmp_path)
+    log.begin(None)
+    for step in range(1, 6):
+        log.write(Sample(step, {"loss": 2.0}))
+    path = tmp_path / "run.jsonl"
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    log.write(Sample(6, {"loss": 2.0}))
+    look_at_once(log)
+    log.write(Sample(7, {"loss": 2.0}))
+    log.close()
+    assert [sample.step for sample in read_run(tmp_path)] == list(range(1, 8))
+
+
+def test_a_directory_that_cannot_be_made_again_is_told_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    run_dir = tmp_path / "run"
+    log = RunLog(run_dir)
+    log.begin(None)
+    log.write(Sample(1, {"loss": 2.0}))
+    shutil.rmtree(run_dir)
+    run_dir.write_text("in the way")
+    look_at_once(log)
+    for step in range(2, 101):
+        log.write(Sample(step, {"loss": 2.0}))
+    run_dir.unlink()
+    for step in range(101, 201):
+        log.write(Sample(step, {"loss": 2.0}))
+    log.close()
+    assert [sample.step for sample in read_run(run_dir)] == list(range(1, 201))
+    assert caplog.text.count("cannot write (run directory") == 1
+
+
+def test_a_deleted_directory_that_another_process_has_taken_since_is_left_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    run_dir = tmp_path / "run"
+    log = RunLog(run_dir)
+    log.begin(None)
+    log.write(Sample(1, {"loss": 2.0}))
+    shutil.rmtree(run_dir)
+    code = f"""
+        import sys
+        from pretrain_monitor import Sample
+        from pretrain_monitor.runlog import RunLog
+        log = RunLog({str(run_dir)!r})
+        log.begin(None)
+        log.write(Sample(1, {{"loss": 9.0}}))
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    other.stdout.readline()
+    try:
+        look_at_once(log)
+        log.write(Sample(2, {"loss": 2.0}))
+        log.close()
+    finally:
+        other.communicate("")
+    assert [(sample.step, sample.metrics["loss"]) for sample in read_run(run_dir)] == [(1, 9.0)]
+    assert f"belongs to a live process (pid {other.pid})" in caplog.text
+    assert "they are lost" in caplog.text

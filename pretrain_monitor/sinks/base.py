@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from ..config import ConfigError
 from ..telemetry import Event, Sample
 
 # Duck-typed on purpose: a sink implements only what it uses.
 Sink = Any
+
+_METHODS = ("on_sample", "on_event", "close")
+
+
+def checked_sinks(sinks: Any) -> tuple[Sink, ...]:
+    """The sinks a user gave.
+
+    >>> checked_sinks([ListSink])
+    Traceback (most recent call last):
+        ...
+    pretrain_monitor.config.ConfigError: sinks[0] is the class ListSink: give an object of it, ListSink(...)
+
+    Raises:
+        ConfigError: not a list of sinks.
+    """
+    if not isinstance(sinks, Iterable) or isinstance(sinks, str | bytes):
+        raise ConfigError(f"sinks takes a list of sinks, got {sinks!r}")
+    checked = tuple(sinks)
+    for place, sink in enumerate(checked):
+        if isinstance(sink, type):
+            name = sink.__name__
+            raise ConfigError(f"sinks[{place}] is the class {name}: give an object of it, {name}(...)")
+        if not _has_a_method(sink):
+            raise ConfigError(f"sinks[{place}] = {sink!r} is no sink: it has none of {', '.join(_METHODS)}")
+    return checked
+
+
+def _has_a_method(sink: Any) -> bool:
+    try:
+        return any(callable(getattr(sink, name, None)) for name in _METHODS)
+    except Exception:
+        return True  # one that cannot even be looked at is told of, and left out, when the run starts
 
 
 class ListSink:

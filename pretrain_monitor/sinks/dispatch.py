@@ -33,7 +33,8 @@ class SinkThread:
         self._on_sample = getattr(sink, "on_sample", None)
         self._on_event = getattr(sink, "on_event", None)
         self._queue: deque[Sample | Event] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a signal handler that ends the run may come in between
+        self._changed = threading.Condition(self._lock)
         self._is_closing = False
         # A daemon: a sink that hangs for ever must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name=f"pretrain-monitor-{self.name}", daemon=True)
@@ -43,7 +44,7 @@ class SinkThread:
         """Hand over a sample and its events; returns at once, whatever the sink does."""
         if self.is_broken or (self._on_sample is None and not events):
             return
-        with self._changed:
+        with self._lock:
             if sample is not None and self._on_sample is not None:
                 if len(self._queue) >= self._max_queued:
                     self._drop_oldest_sample()
@@ -90,7 +91,7 @@ class SinkThread:
                         self._on_event(item)  # type: ignore[misc]
             if hasattr(self.sink, "close"):
                 self.sink.close()
-        except Exception:
+        except BaseException:  # a SystemExit would end the thread without a word
             self.is_broken = True
             self._queue.clear()
             logger.exception("sink %s failed and is switched off; training goes on", self.name)
