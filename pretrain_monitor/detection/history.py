@@ -10,6 +10,7 @@ from .codec import decode, encode
 from .residual import Floats
 
 KEPT_ROWS = 1024
+_WAITING_ROWS = 64
 
 
 class History:
@@ -23,24 +24,40 @@ class History:
         self._values = np.full((2 * KEPT_ROWS, 0), np.nan)
         self._steps = np.zeros(2 * KEPT_ROWS, dtype=np.int64)
         self._end = 0
+        self._waiting: list[tuple[int, list[float]]] = []
         self.rows = 0  # rows ever seen; the newest has number rows - 1
 
     def add_column(self) -> None:
+        self._settle()
         column = np.full((len(self._values), 1), np.nan)
         self._values = np.concatenate([self._values, column], axis=1)
 
     def append(self, step: int, values: list[float]) -> None:
-        if self._end == len(self._steps):
-            self._values[:KEPT_ROWS] = self._values[KEPT_ROWS:]
-            self._steps[:KEPT_ROWS] = self._steps[KEPT_ROWS:]
-            self._end = KEPT_ROWS
-        self._values[self._end] = values
-        self._steps[self._end] = step
-        self._end += 1
+        """Add the newest row. The list is kept as it is and must not change afterwards."""
+        # Put into the arrays some at a time, or when somebody looks: most steps nobody does.
+        self._waiting.append((step, values))
         self.rows += 1
+        if len(self._waiting) == _WAITING_ROWS:
+            self._settle()
+
+    def _settle(self) -> None:
+        count = len(self._waiting)
+        if not count:
+            return
+        if self._end + count > len(self._steps):
+            kept = slice(self._end - KEPT_ROWS, self._end)
+            self._values[:KEPT_ROWS] = self._values[kept]
+            self._steps[:KEPT_ROWS] = self._steps[kept]
+            self._end = KEPT_ROWS
+        stop = self._end + count
+        self._values[self._end : stop] = [values for _, values in self._waiting]
+        self._steps[self._end : stop] = [step for step, _ in self._waiting]
+        self._end = stop
+        self._waiting.clear()
 
     def column(self, column: int, since_row: int) -> tuple[np.ndarray, Floats]:
         """Row numbers and values of one signal's finite samples from ``since_row`` on, as far as they are kept."""
+        self._settle()
         first = self._first_index(since_row)
         values = self._values[first : self._end, column]
         finite = np.isfinite(values)
@@ -49,6 +66,7 @@ class History:
 
     def step_of(self, row: int) -> int:
         """Optimizer step of a row; the oldest kept one if the row has left the window."""
+        self._settle()
         return int(self._steps[min(self._first_index(row), self._end - 1)])
 
     def _first_index(self, row: int) -> int:
@@ -56,6 +74,7 @@ class History:
         return self._end - min(max(self.rows - row, 0), kept)
 
     def state_dict(self) -> dict[str, Any]:
+        self._settle()
         first = self._first_index(0)
         return {
             "rows": self.rows,
