@@ -29,7 +29,7 @@ from pathlib import Path
 
 from pretrain_monitor import Incident, read_run, replay
 from pretrain_monitor.demo.plan import FAULTS, plan_run
-from pretrain_monitor.runlog import read_records
+from pretrain_monitor.records import read_records
 
 _NOISE_STEPS = 200
 _VISIBLE_SD = 3.0

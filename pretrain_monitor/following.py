@@ -10,7 +10,8 @@ from typing import Any
 from .config import ConsoleConfig
 from .printable import clean, shorten, shown_path
 from .readers import LogError
-from .runlog import FILE_NAME, RunLogTail, event_of
+from .records import RunLogTail, event_of
+from .runlog import FILE_NAME
 from .sinks.console import ConsoleSink
 
 

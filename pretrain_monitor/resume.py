@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from .detection.detector import InstabilityDetector
-from .runlog import RunLogIndex, event_of, read_records, samples_in
+from .records import RunLogIndex, event_of, read_records, samples_in
 from .telemetry import Event, Incident, Sample
 
 logger = logging.getLogger(__name__)

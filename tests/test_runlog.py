@@ -16,8 +16,9 @@ import pytest
 from test_telemetry import an_incident
 
 from pretrain_monitor import Event, Sample, read_run
+from pretrain_monitor.records import RunLogIndex, RunLogTail, read_events, read_records
 from pretrain_monitor.rundir import RunDirectoryError
-from pretrain_monitor.runlog import RunLog, RunLogIndex, RunLogTail, read_events, read_records
+from pretrain_monitor.runlog import RunLog
 from pretrain_monitor.telemetry import Change
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..printable import shown_path
-from ..runlog import FILE_NAME, records_in, samples_in
+from ..records import records_in, samples_in
+from ..runlog import FILE_NAME
 from ..telemetry import Sample
 from .delimited import read_csv
 from .errors import LogError

@@ -41,7 +41,7 @@ import pretrain_monitor
 from pretrain_monitor import read_run, replay
 from pretrain_monitor.callbacks.lightning import MonitorCallback
 from pretrain_monitor.callbacks.window import StepWindow, tokens_of
-from pretrain_monitor.runlog import read_records
+from pretrain_monitor.records import read_records
 
 pytestmark = [
     # Lightning says so of every DataLoader without worker processes, which tiny data do not need.

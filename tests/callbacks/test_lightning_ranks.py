@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pretrain_monitor import read_run
-from pretrain_monitor.runlog import read_records
+from pretrain_monitor.records import read_records
 
 PROGRAM = Path(__file__).parent / "lightning_ranks.py"
 TOKENS = [(32, 32 - 8 * (1 + step % 2)) for step in range(6)]  # that are no padding, on each rank

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pretrain_monitor import ListSink, read_run, replay
 from pretrain_monitor.callbacks.loop import LoopMonitor
 from pretrain_monitor.config import ConfigError
-from pretrain_monitor.runlog import read_events, read_records
+from pretrain_monitor.records import read_events, read_records
 
 QUIET = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
 PROGRAM = Path(__file__).with_name("loop_program.py")

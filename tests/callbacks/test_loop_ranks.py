@@ -12,7 +12,7 @@ import pytest
 import rank_programs
 
 from pretrain_monitor import read_run
-from pretrain_monitor.runlog import read_records
+from pretrain_monitor.records import read_records
 
 PROGRAM = Path(rank_programs.__file__)
 pytestmark = pytest.mark.slow
