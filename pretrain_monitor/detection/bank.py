@@ -17,7 +17,9 @@ from .judge import COOL_DOWN, Judge
 from .residual import (
     INIT_SAMPLES,
     MATURE_SAMPLES,
+    PREDICTED,
     RESIDUAL_ROWS,
+    SD,
     SEEN,
     Floats,
     initial_rows,
@@ -69,8 +71,6 @@ class SignalBank:
         self._rows: list[Floats] = []
         self._is_ready = np.zeros(0, dtype=bool)
         self._waiting: list[int] = []  # columns that are not ready
-        self._predicted = np.zeros(0)
-        self._sd = np.zeros(0)
         self._all_mature = False
 
     def update(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
@@ -104,9 +104,12 @@ class SignalBank:
     def band(self, name: str, width_sd: float = 3.0) -> tuple[float, float, float] | None:
         """Expected value of the newest sample and the band around it, in the signal's own unit; None in warm-up."""
         column = self._column.get(name)
-        if column is None or not self._is_ready[column] or math.isnan(self._predicted[column]):
+        if column is None or not self._is_ready[column]:
             return None
-        center, reach = float(self._predicted[column]), width_sd * float(self._sd[column])
+        state = self._state[:, column] if self._lists is None else self._lists[column]
+        center, reach = float(state[PREDICTED]), width_sd * float(state[SD])
+        if math.isnan(center):
+            return None
         is_log = bool(self._scales.is_log[column])
         lower, upper = from_scale(center - reach, is_log=is_log), from_scale(center + reach, is_log=is_log)
         return from_scale(center, is_log=is_log), lower, upper
@@ -146,7 +149,7 @@ class SignalBank:
                 continue
             state = states[column]
             x = math.log(value) if self._scales.is_log[column] else value
-            u, self._predicted[column], self._sd[column] = residual_step_one(state, x, self._memory)
+            u = residual_step_one(state, x, self._memory)
             level, scale = chart_step_one(state, u)
             seen = state[SEEN]
             if seen <= self._warmup:
@@ -180,9 +183,7 @@ class SignalBank:
         """One step of the charts for ``columns``, whose state is ``state`` (rows are its row views)."""
         x = values[columns].copy() if isinstance(columns, slice) else values[columns]
         np.log(x, out=x, where=self._scales.is_log[columns])
-        u, predicted, sd = residual_step(rows[:RESIDUAL_ROWS], x, self._memory, is_mature=self._all_mature)
-        self._predicted[columns] = predicted
-        self._sd[columns] = sd
+        u = residual_step(rows[:RESIDUAL_ROWS], x, self._memory, is_mature=self._all_mature)
         cusums = state[RESIDUAL_ROWS:]
         level, scale = chart_step(cusums, u)
 
@@ -222,14 +223,13 @@ class SignalBank:
         fired: list[tuple[Chart, float, float]],
     ) -> list[Alarm]:
         """Charts that fired, as alarms of the signal; a CUSUM that fired starts again from zero."""
-        expected = self.band(self.names[column])
-        center = expected[0] if expected else None
+        expected = from_scale(float(state[PREDICTED]), is_log=bool(self._scales.is_log[column]))
         for chart, _, _ in fired:
             if chart is Chart.LEVEL:
                 state[_LEVEL_ROWS] = [0.0] * len(LEVEL_SHIFTS)
             elif chart is Chart.SCALE:
                 state[_SCALE_ROWS] = [0.0] * len(SCALE_RATIOS)
-        return [Alarm(self.names[column], *entry, value, center) for entry in fired]
+        return [Alarm(self.names[column], *entry, value, expected) for entry in fired]
 
     def _admit(self, name: str) -> None:
         with self._as_arrays():
@@ -241,8 +241,6 @@ class SignalBank:
             self._judge.share_among(sum(name in self._column for name in ALERTING))
             self._state = np.concatenate([self._state, np.zeros((_STATE_ROWS, 1))], axis=1)
             self._is_ready = np.append(self._is_ready, False)
-            self._predicted = np.append(self._predicted, math.nan)
-            self._sd = np.append(self._sd, math.nan)
         self._all_mature = False
 
     def _warm_up(self, row: list[float]) -> None:

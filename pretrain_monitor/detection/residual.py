@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # Rows of the state: samples seen, Holt level and slope, innovation variance, last clipped innovation, and
-# numerator and denominator of the lag-1 autocorrelation. FLOOR is the smallest variance believed.
-SEEN, LEVEL, SLOPE, VARIANCE, LAST, AUTO_NUM, AUTO_DEN, FLOOR = range(8)
-RESIDUAL_ROWS = 8
+# numerator and denominator of the lag-1 autocorrelation. FLOOR is the smallest variance believed; PREDICTED and SD are
+# what was expected of the newest sample, NaN before the first.
+SEEN, LEVEL, SLOPE, VARIANCE, LAST, AUTO_NUM, AUTO_DEN, FLOOR, PREDICTED, SD = range(10)
+RESIDUAL_ROWS = 10
 
 INIT_SAMPLES = 48
 CLIP = 3.0  # innovations beyond this many sd move the trend no further
@@ -46,6 +47,7 @@ def initial_rows(values: Floats, floor_sd: float) -> Floats:
     rows[FLOOR] = floor_sd**2
     rows[VARIANCE] = max(spread**2 / 2, rows[FLOOR])
     rows[AUTO_DEN] = 1.0
+    rows[PREDICTED] = rows[SD] = np.nan
     return rows
 
 
@@ -71,22 +73,22 @@ def settle_noise(rows: Floats, recent: Floats) -> None:
     rows[AUTO_DEN] = max(float(np.mean(z * z)), 1e-12)
 
 
-def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: bool) -> tuple[Floats, Floats, Floats]:
-    """Whitened residual u, prediction and its sd for the new values ``x``; then learn from them.
+def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: bool) -> Floats:
+    """Whitened residual u of the new values ``x``, whose prediction and its sd are kept; then learn from them.
 
     Holt's linear trend with innovations clipped at 3 sd (Gelper, Fried and Croux 2010), a recursive variance of the
     clipped innovations, and AR(1) whitening with the autocorrelation measured on the way.
 
     Args:
-        rows: the eight state rows, each of shape (signals,).
+        rows: the ten state rows, each of shape (signals,).
         x: values of shape (signals,), finite.
         memory: time constant of the trend, in samples.
         is_mature: every signal has seen at least ``MATURE_SAMPLES``, so that the gains have settled.
     """
-    seen, level, slope, variance, last, auto_num, auto_den, floor = rows
+    seen, level, slope, variance, last, auto_num, auto_den, floor, predicted, sd = rows
     seen += 1
-    predicted = level + slope
-    sd = np.sqrt(variance)
+    np.add(level, slope, out=predicted)
+    np.sqrt(variance, out=sd)
     z = x - predicted
     z /= sd
     z_clipped = np.minimum(z, CLIP)
@@ -124,4 +126,4 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
     np.minimum(phi, MAX_AUTO, out=phi)
     u = (z - phi * last) / np.sqrt(1 - phi * phi)
     last[:] = z_clipped
-    return u, predicted, sd
+    return u

@@ -14,6 +14,7 @@ from .residual import (
     CLIP,
     CONSISTENCY,
     MAX_AUTO,
+    PREDICTED,
     RESIDUAL_ROWS,
     SLOPE_RATIO,
     SLOPE_SETTLES,
@@ -29,10 +30,10 @@ _SCALE = tuple(
 )
 
 
-def residual_step_one(state: list[float], x: float, memory: int) -> tuple[float, float, float]:
-    """Whitened residual u, prediction and its sd for the new value; then learn from it. See ``residual_step``."""
+def residual_step_one(state: list[float], x: float, memory: int) -> float:
+    """Whitened residual u of the new value; then learn from it. See ``residual_step``."""
     seen = state[0] + 1
-    level, slope, variance, last, auto_num, auto_den, floor = state[1:RESIDUAL_ROWS]
+    level, slope, variance, last, auto_num, auto_den, floor = state[1:PREDICTED]
     predicted = level + slope
     sd = math.sqrt(variance)
     z = (x - predicted) / sd
@@ -49,9 +50,9 @@ def residual_step_one(state: list[float], x: float, memory: int) -> tuple[float,
     phi = min(max(auto_num / auto_den, 0.0), MAX_AUTO)
     state[:RESIDUAL_ROWS] = (
         seen, predicted + level_gain * step, slope * (1 - 1 / seen), max(variance, floor), clipped,
-        auto_num, auto_den, floor,
+        auto_num, auto_den, floor, predicted, sd,
     )  # fmt: skip
-    return (z - phi * last) / math.sqrt(1 - phi * phi), predicted, sd
+    return (z - phi * last) / math.sqrt(1 - phi * phi)
 
 
 def chart_step_one(state: list[float], u: float) -> tuple[float, float]:
