@@ -53,7 +53,7 @@ class InstabilityDetector:
         self._early = EarlyLossRule(settings.warmup_steps)
         self._schedule = LearningRateRule()
         self._plateau = PlateauRule()
-        self._tracker = IncidentTracker(self._bank, settings.merge_steps, settings.confirm_steps)
+        self._tracker = IncidentTracker(self._bank, self._plateau, settings.merge_steps, settings.confirm_steps)
         self._names: tuple[str, ...] = ()
         self._uncharted: list[str] = []
         self._incidents: dict[str, Incident] = {}
@@ -88,7 +88,6 @@ class InstabilityDetector:
                 alarms.append(alarm)
             if alarm := self._plateau.update(sample.step, loss, may_look=self._tracker.may_look_for_plateau):
                 alarms.append(alarm)
-        self._tracker.is_flat = self._plateau.is_flat
         rate = metrics.get("learning_rate")
         self._tracker.learning_rate = rate
         if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):

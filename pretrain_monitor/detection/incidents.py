@@ -14,6 +14,7 @@ from .bank import SignalBank
 from .changepoint import BASELINE_ROWS, FrozenBaseline
 from .history import KEPT_ROWS
 from .open_incident import OpenIncident
+from .plateau import PlateauRule
 from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, review, was_raised
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind, severity_of
 from .telling import told
@@ -31,12 +32,14 @@ class IncidentTracker:
 
     Args:
         bank: the charts whose alarms arrive here; its history holds the samples.
+        plateau: the rule that says whether a plateau still goes on.
         merge_steps: quiet steps after which an incident that is back at trend is over.
         confirm_rows: rows after which a level that has not come back is called lasting.
     """
 
-    def __init__(self, bank: SignalBank, merge_steps: int, confirm_rows: int) -> None:
+    def __init__(self, bank: SignalBank, plateau: PlateauRule, merge_steps: int, confirm_rows: int) -> None:
         self._bank = bank
+        self._plateau = plateau
         self._merge_steps = merge_steps
         self._confirm_rows = confirm_rows
         self._open: OpenIncident | None = None
@@ -44,7 +47,6 @@ class IncidentTracker:
         self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
-        self.is_flat = False  # the plateau rule says that the loss has stopped falling
 
     @property
     def is_open(self) -> bool:
@@ -244,7 +246,7 @@ class IncidentTracker:
 
     def _is_raised(self, incident: OpenIncident, recent_rows: int = RECENT_ROWS) -> bool:
         if incident.kind is Kind.PLATEAU:
-            return self.is_flat
+            return self._plateau.is_flat
         return is_raised(self._bank, incident, self.learning_rate, recent_rows)
 
     def _review(self, incident: OpenIncident, row: int) -> None:

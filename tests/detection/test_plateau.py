@@ -88,3 +88,19 @@ def test_the_slope_of_a_power_law_lies_in_its_interval():
     slope = slope_of(x, 1.0 - 0.3 * x + 0.01 * np.random.default_rng(0).standard_normal(60))
     assert slope is not None and slope.low < -0.3 < slope.high and slope.high - slope.low < 0.05
     assert slope_of(x[:5], x[:5]) is None
+
+
+def test_a_plateau_still_goes_on_if_a_resumed_run_ends_at_once():
+    stream = list(samples(run_that_stops(800, 2500, seed=0)))
+    first = InstabilityDetector()
+    told_at = next(
+        i for i, sample in enumerate(stream) if first.update(sample) and first.incidents[-1].kind == "plateau"
+    )
+    for sample in stream[told_at + 1 : told_at + 20]:
+        first.update(sample)
+    second = InstabilityDetector()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())), first.incidents)
+    first.finish()
+    second.finish()
+    assert second.incidents == first.incidents
+    assert second.incidents[-1].status is Status.ENDED_RUN
