@@ -10,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -128,11 +130,16 @@ def test_kill_9_costs_at_most_the_last_partial_line(tmp_path: Path):
     assert [sample.step for sample in read_run(tmp_path)][-3:] == [100, 101, 102]
 
 
-def test_a_run_directory_of_another_live_process_is_refused_with_its_pid(tmp_path: Path):
+@contextmanager
+def another_process_that_owns(run_dir: Path) -> Iterator[int]:
+    """The id of a process that has written step 1 with a loss of 9 into a run directory, and lives on until the end."""
     code = f"""
         import sys
+        from pretrain_monitor import Sample
         from pretrain_monitor.runlog import RunLog
-        log = RunLog({str(tmp_path)!r})
+        log = RunLog({str(run_dir)!r})
+        log.begin(None)
+        log.write(Sample(1, {{"loss": 9.0}}))
         print("ready", flush=True)
         sys.stdin.read()
     """
@@ -142,10 +149,17 @@ def test_a_run_directory_of_another_live_process_is_refused_with_its_pid(tmp_pat
     assert owner.stdout is not None
     owner.stdout.readline()
     try:
-        with pytest.raises(RunDirectoryError, match=rf"belongs to a live process \(pid {owner.pid}\)"):
-            RunLog(tmp_path)
+        yield owner.pid
     finally:
         owner.communicate("")
+
+
+def test_a_run_directory_of_another_live_process_is_refused_with_its_pid(tmp_path: Path):
+    with (
+        another_process_that_owns(tmp_path) as pid,
+        pytest.raises(RunDirectoryError, match=rf"belongs to a live process \(pid {pid}\)"),
+    ):
+        RunLog(tmp_path)
     RunLog(tmp_path).close()
 
 
@@ -396,27 +410,10 @@ def test_a_deleted_directory_that_another_process_has_taken_since_is_left_to_it(
     log.begin(None)
     log.write(Sample(1, {"loss": 2.0}))
     shutil.rmtree(run_dir)
-    code = f"""
-        import sys
-        from pretrain_monitor import Sample
-        from pretrain_monitor.runlog import RunLog
-        log = RunLog({str(run_dir)!r})
-        log.begin(None)
-        log.write(Sample(1, {{"loss": 9.0}}))
-        print("ready", flush=True)
-        sys.stdin.read()
-    """
-    other = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
-    )
-    assert other.stdout is not None
-    other.stdout.readline()
-    try:
+    with another_process_that_owns(run_dir) as pid:
         look_at_once(log)
         log.write(Sample(2, {"loss": 2.0}))
         log.close()
-    finally:
-        other.communicate("")
     assert [(sample.step, sample.metrics["loss"]) for sample in read_run(run_dir)] == [(1, 9.0)]
-    assert f"belongs to a live process (pid {other.pid})" in caplog.text
+    assert f"belongs to a live process (pid {pid})" in caplog.text
     assert "they are lost" in caplog.text
