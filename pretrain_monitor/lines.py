@@ -11,6 +11,7 @@ from .telemetry import Sample, spell_nonfinite
 
 # Made once: json.dumps with options makes one for each call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str)
+_TOKENS = (int, type(None))
 
 
 def line(kind: str, record: dict[str, Any]) -> bytes:
@@ -46,6 +47,3 @@ def _plain_floats(sample: Sample) -> str | None:
 def _is_plain(value: object) -> bool:
     # Subclasses of float, such as numpy's, print otherwise.
     return type(value) is float and math.isfinite(value)
-
-
-_TOKENS = (int, type(None))

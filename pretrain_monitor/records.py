@@ -77,7 +77,7 @@ def records_in(
     offset = file.seek(start)
     for raw in file:
         here, offset = offset, offset + len(raw)
-        record = _parse(raw)
+        record = record_of(raw)
         if record is None:
             unreadable += bool(raw.strip())
         elif not index.is_superseded(here, record.get("step", 0)):
@@ -87,7 +87,8 @@ def records_in(
         logger.warning("%s: dropped %d %s cut off or damaged, as when a run is killed", path, unreadable, plural)
 
 
-def _parse(raw: bytes) -> dict[str, Any] | None:
+def record_of(raw: bytes) -> dict[str, Any] | None:
+    """The record in a line of the log; None if it is none, or not complete yet."""
     # A line without its end is still being written, even if it happens to parse.
     if not raw.endswith(b"\n"):
         return None
@@ -192,7 +193,7 @@ class RunLogTail:
         complete = data[: data.rfind(b"\n") + 1]
         self.offset += len(complete)
         lines = [raw for raw in complete.splitlines(keepends=True) if raw.strip()]
-        records = [record for raw in lines if (record := _parse(raw)) is not None]
+        records = [record for raw in lines if (record := record_of(raw)) is not None]
         self.unreadable += len(lines) - len(records)
         return records
 

@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 from .detection.detector import InstabilityDetector
-from .records import RunLogIndex, event_of, read_records, samples_in
-from .telemetry import Event, Incident, Sample
+from .records import RunLogIndex, event_of, read_records, record_of, samples_in
+from .telemetry import Incident, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +51,8 @@ def _incidents_before(path: Path, index: RunLogIndex, stop: int) -> list[Inciden
             if offset >= stop:
                 break
             file.seek(offset)
-            event = _event(file.readline())
+            record = record_of(file.readline())
+            event = None if record is None else event_of(record)
             if event is not None and not index.is_superseded(offset, event.step):
                 latest[event.incident_id] = event.incident
     return list(latest.values())
-
-
-def _event(raw: bytes) -> Event | None:
-    try:
-        return event_of(json.loads(raw))
-    except ValueError:
-        return None

@@ -92,14 +92,15 @@ class SignalBank:
         self.history.append(step, row)
         if self._waiting:
             self._warm_up(row)
+        values = row if self._lists is not None else np.array(row)
         # After the warm-up: the very value with which a log scale begins may be outside of it.
-        if left := self._scales.outside(row):
+        if left := self._scales.outside(values):
             self._leave_log_scale(left)
         if not self._all_mature:
             self._settle()
         if self._lists is not None:
             return alarms + self._advance_each(row, self._lists)
-        return alarms + self._advance_together(np.array(row), is_complete)
+        return alarms + self._advance_together(np.asarray(values), is_complete)
 
     def band(self, name: str, width_sd: float = 3.0) -> tuple[float, float, float] | None:
         """Expected value of the newest sample and the band around it, in the signal's own unit; None in warm-up."""

@@ -76,7 +76,8 @@ class PlateauRule:
     def _look(self, step: int, loss: float) -> Alarm | None:
         x, y = np.array(self._steps) / self._block, np.array(self._sums) / self._block
         newest = math.log(step)
-        now = slope_of(*_within(x, y, newest - math.log(2), newest))
+        flat = _within(x, y, newest - math.log(2), newest)
+        now = slope_of(*flat)
         if now is None:
             return None
         if self._reference is not None:
@@ -87,7 +88,6 @@ class PlateauRule:
         if before is None or before.high > -_FELL or now.low < _STOPPED * before.middle:
             return None
         self._reference = before.middle
-        flat = _within(x, y, newest - math.log(2), newest)
         level, middle = float(np.median(flat[1])), float(np.median(flat[0]))
         # Where the fall before would have led by now, from where the flat stretch began.
         expected = math.exp(level + before.middle * (newest - middle + math.log(2) / 2))

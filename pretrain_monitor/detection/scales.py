@@ -49,10 +49,10 @@ class Scales:
             return self._transform == "log" and bool((values > 0).all())
         return bool((values > self._limit_of(name)).all())
 
-    def outside(self, row: list[float]) -> list[int]:
+    def outside(self, row: list[float] | Floats) -> list[int]:
         """The columns that are judged on a log scale and have just left its range."""
         if len(row) > FEW_SIGNALS:
-            found: list[int] = np.flatnonzero(np.array(row) <= self._limits).tolist()
+            found: list[int] = np.flatnonzero(np.asarray(row) <= self._limits).tolist()
             return found
         return [column for column, limit in enumerate(self._limit_list) if row[column] <= limit]
 

@@ -54,9 +54,9 @@ def residuals_since(
 
 
 def vetted(bank: SignalBank, alarm: Alarm, baseline: FrozenBaseline) -> Alarm | None:
-    """The alarm as it is, as a matter of noise, or None if it is a fall or no rise at all."""
+    """An outlier, level or scale alarm as it is, as a matter of noise, or None if it is a fall or no rise at all."""
     column = bank.column(alarm.signal)
-    if column is None or alarm.chart not in (Chart.LEVEL, Chart.SCALE, Chart.OUTLIER):
+    if column is None:
         return alarm
     rows, values = bank.history.column(column, baseline.first_row)
     x = bank.to_scale(alarm.signal, values)
