@@ -1,0 +1,1 @@
+"""How well instabilities are told from noise: our detector and the field, on the same curves by the same rule."""
