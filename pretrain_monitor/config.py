@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+# What of a run can be changed on purpose while it goes on.
+WhatChanges = Literal["data_stage", "batch_size", "sequence_length", "learning_rate", "other"]
 
 
 class ConfigError(ValueError):
@@ -35,6 +39,37 @@ class ConsoleConfig(BaseModel):
     summary: bool = Field(True, description="print the incidents once more when training ends")
 
 
+def _as_number(value: Any) -> Any:
+    # In YAML 2.0e9 is a text: its numbers have a sign in the exponent.
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+class ScheduledChange(BaseModel):
+    """A change of the run that is planned: what begins there is explained by it.
+
+    >>> ScheduledChange(step=5000, note="stage 2: code").what
+    'data_stage'
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    step: int | None = Field(None, ge=1, description="first step that is trained in the new way")
+    tokens: Annotated[float | None, BeforeValidator(_as_number)] = Field(
+        None, gt=0, allow_inf_nan=False, description="tokens trained on in the old way, instead of a step"
+    )
+    what: WhatChanges = "data_stage"
+    note: str = Field("", max_length=200, description="what incidents are to say of it")
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> ScheduledChange:
+        if (self.step is None) == (self.tokens is None):
+            raise ValueError("give either step or tokens")
+        return self
+
+
 class MonitorConfig(BaseModel):
     """Settings of one monitor; every default suits a run of some thousand steps or more.
 
@@ -45,7 +80,7 @@ class MonitorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     false_alarms_per_10k_steps: float = Field(
-        1.0, ge=1e-6, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
+        0.3, ge=1e-6, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
     )
     warmup_steps: int = Field(
         200, ge=96, le=100_000, description="samples before the charts may alarm; until then the early rules watch"
@@ -59,6 +94,9 @@ class MonitorConfig(BaseModel):
         200, ge=50, le=400, description="samples after which a level that has not come back is called lasting"
     )
     ignore_signals: tuple[str, ...] = Field((), description="signals that are logged and drawn but never judged")
+    schedule: tuple[ScheduledChange, ...] = Field(
+        (), description="planned changes of data, batch size, sequence length or learning rate"
+    )
     snapshot_steps: int = Field(10_000, ge=100, description="steps between detector snapshots in the run log")
     sink_timeout_s: float = Field(10.0, gt=0, description="how long the end of training waits for slow sinks")
     tensorboard: TensorBoardConfig = TensorBoardConfig()
@@ -68,7 +106,7 @@ class MonitorConfig(BaseModel):
         """The settings on which the detector's state depends: a snapshot made under others cannot be used."""
         names = (
             "false_alarms_per_10k_steps", "warmup_steps", "memory_steps", "transform",
-            "merge_steps", "confirm_steps", "ignore_signals",
+            "merge_steps", "confirm_steps", "ignore_signals", "schedule",
         )  # fmt: skip
         return self.model_dump(mode="json", include=set(names))
 
@@ -133,15 +171,21 @@ def _one_line(error: ValidationError) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
         return f"unknown setting {path!r}; {hint}{others}"
-    return f"{path} = {problem['input']!r}: {_lower_first(problem['msg'])}{others}"
+    message = problem["msg"].removeprefix("Value error, ")
+    # What YAML calls a list and a mapping has other names in Python.
+    message = re.sub("a valid dictionary or .*", "settings as key: value", message.replace("a valid tuple", "a list"))
+    return f"{path} = {problem['input']!r}: {_lower_first(message)}{others}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = MonitorConfig
     for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        if isinstance(part, int):
+            continue  # the place in a list, whose entries are of the model found before
+        annotation = model.model_fields[part].annotation
+        for kind in (annotation, *get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return list(model.model_fields)
 
 

@@ -18,6 +18,7 @@ class Chart(StrEnum):
     NONFINITE = "nonfinite"
     SCHEDULE = "schedule"
     PLATEAU = "plateau"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True, slots=True)

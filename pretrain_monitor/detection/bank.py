@@ -15,12 +15,16 @@ from .codec import decode, encode
 from .history import History
 from .judge import COOL_DOWN, Judge
 from .residual import (
+    AUTO_DEN,
+    AUTO_NUM,
     INIT_SAMPLES,
     MATURE_SAMPLES,
+    MAX_AUTO,
     PREDICTED,
     RESIDUAL_ROWS,
     SD,
     SEEN,
+    VARIANCE,
     Floats,
     initial_rows,
     residual_step,
@@ -28,9 +32,6 @@ from .residual import (
 )
 from .scalar import FEW_SIGNALS, chart_step_one, residual_step_one
 from .scales import Scales, Transform, from_scale, to_scale
-
-# Signals whose alarms can become alerts, and so share the false-alarm budget.
-ALERTING = ("loss", "grad_norm")
 
 _STATE_ROWS = RESIDUAL_ROWS + CHART_ROWS
 _LEVEL_ROWS = slice(RESIDUAL_ROWS, RESIDUAL_ROWS + len(LEVEL_SHIFTS))
@@ -114,6 +115,32 @@ class SignalBank:
         is_log = bool(self._scales.is_log[column])
         lower, upper = from_scale(center - reach, is_log=is_log), from_scale(center + reach, is_log=is_log)
         return from_scale(center, is_log=is_log), lower, upper
+
+    def judged(self, name: str) -> tuple[float, float, bool] | None:
+        """Newest value of a signal on its own scale, its long-run noise, and whether that scale is the log.
+
+        The noise is what a mean of many samples spreads by, times the root of their number. None before the signal is
+        charted, and where it was not part of the newest sample.
+        """
+        column = self._column.get(name)
+        if column is None or not self._is_ready[column]:
+            return None
+        value = self.history.newest(column)
+        if value != value:
+            return None
+        state = self._state[:, column] if self._lists is None else self._lists[column]
+        phi = self.autocorrelation(name)
+        is_log = bool(self._scales.is_log[column])
+        noise = float(state[VARIANCE]) ** 0.5 * ((1 + phi) / (1 - phi)) ** 0.5
+        return (math.log(value) if is_log else value), noise, is_log
+
+    def autocorrelation(self, name: str) -> float:
+        """Autocorrelation of a signal's noise from one sample to the next, as far as the whitening knows it."""
+        column = self._column.get(name)
+        if column is None or not self._is_ready[column]:
+            return 0.0
+        state = self._state[:, column] if self._lists is None else self._lists[column]
+        return min(max(float(state[AUTO_NUM] / state[AUTO_DEN]), 0.0), MAX_AUTO)
 
     def to_scale(self, name: str, values: Any) -> Any:
         """Values of a signal on the scale on which it is judged: log or as they are."""
@@ -238,8 +265,7 @@ class SignalBank:
             self.names.append(name)
             self.history.add_column()
             self._scales.add()
-            self._judge.add()
-            self._judge.share_among(sum(name in self._column for name in ALERTING))
+            self._judge.add(name)
             self._state = np.concatenate([self._state, np.zeros((_STATE_ROWS, 1))], axis=1)
             self._is_ready = np.append(self._is_ready, False)
         self._all_mature = False

@@ -16,11 +16,13 @@ _LASTING_ROWS = 100
 _SHORT_ROWS = 2  # a single batch, or one and its echo
 _DIVERGED_SD = 2.0
 _DIVERGED_RISE = math.log(1.25)
+_BLOCK_ROWS = 16
+_MOST = 0.7
 _DRIFT_ROWS = 60  # a rise that takes longer is no jump
 
 
 def classify_loss(
-    y: Floats, raised: list[Segment], onset: int, log_ratio: float, *, has_level_alarm: bool, has_scale_alarm: bool
+    y: Floats, raised: list[Segment], onset: int, log_ratio: float, *, has_level_alarm: bool, has_scale_alarm: bool, is_slow: bool
 ) -> Kind:
     """Kind of an incident in the loss at the time of asking; provisional while it is open.
 
@@ -31,6 +33,7 @@ def classify_loss(
         log_ratio: log of the recent loss over the trend's expectation.
         has_level_alarm: the level chart or an early rule fired, not only the outlier or scale chart.
         has_scale_alarm: the scale chart fired on the loss.
+        is_slow: only the chart of blocks fired: the change took long, or is small and lasts.
     """
     since = y[onset:]
     if len(since) == 0:
@@ -43,6 +46,8 @@ def classify_loss(
         still_rising = late > 1.3 * float(np.median(before)) + 2
         if still_rising or log_ratio > _DIVERGED_RISE:
             return Kind.DIVERGENCE
+    if is_slow:
+        return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
     if is_long and late > _LASTING_SD and raised_rows > _LASTING_ROWS:
         top = max(part.level for part in raised)
         first_high = next(part.first for part in raised if part.level > 0.7 * top)
@@ -52,6 +57,12 @@ def classify_loss(
     if has_scale_alarm and abs(late) < _DIVERGED_SD:
         return Kind.NOISE_CHANGE
     return Kind.SPIKE if _run_length(since > 3.0) > _SHORT_ROWS else Kind.BAD_BATCH
+
+
+def _rise_rows(since: Floats) -> int:
+    """How many rows a slow change takes to reach most of its height."""
+    blocks = np.array([float(np.mean(part)) for part in np.array_split(since, max(len(since) // _BLOCK_ROWS, 1))])
+    return int(np.argmax(blocks > _MOST * blocks.max())) * _BLOCK_ROWS
 
 
 def _run_length(high: np.ndarray) -> int:

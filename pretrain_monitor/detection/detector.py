@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import MonitorConfig, load_config
-from ..telemetry import Event, Incident, Sample
+from ..telemetry import Change, Event, Incident, Sample, Status
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
 from .plateau import PlateauRule
 from .schedule import LearningRateRule
+from .slow import SlowChart
 
 # Logged and drawn, but no subject for a control chart: schedules, counters, and results with statistics of their own.
 _NOT_CHARTED = frozenset({"learning_rate", "loss_scale", "epoch"})
@@ -53,6 +55,8 @@ class InstabilityDetector:
         self._early = EarlyLossRule(settings.warmup_steps)
         self._schedule = LearningRateRule()
         self._plateau = PlateauRule()
+        self._slow = SlowChart(settings.false_alarms_per_10k_steps)
+        self._was_log: bool | None = None
         self._tracker = IncidentTracker(self._bank, self._plateau, settings.merge_steps, settings.confirm_steps)
         self._names: tuple[str, ...] = ()
         self._uncharted: list[str] = []
@@ -88,6 +92,8 @@ class InstabilityDetector:
                 alarms.append(alarm)
             if alarm := self._plateau.update(sample.step, loss, may_look=self._tracker.may_look_for_plateau):
                 alarms.append(alarm)
+            if alarm := self._judge_slowly(loss):
+                alarms.append(alarm)
         rate = metrics.get("learning_rate")
         self._tracker.learning_rate = rate
         if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
@@ -116,6 +122,8 @@ class InstabilityDetector:
             "early": self._early.state_dict(),
             "schedule": self._schedule.state_dict(),
             "plateau": self._plateau.state_dict(),
+            "slow": self._slow.state_dict(),
+            "was_log": self._was_log,
             "tracker": self._tracker.state_dict(),
         }
 
@@ -128,6 +136,8 @@ class InstabilityDetector:
         self._early.load_state_dict(state["early"])
         self._schedule.load_state_dict(state["schedule"])
         self._plateau.load_state_dict(state["plateau"])
+        self._slow.load_state_dict(state["slow"])
+        self._was_log = state["was_log"]
         self._tracker.load_state_dict(state["tracker"])
         self._incidents = {incident.id: incident for incident in incidents}
 
@@ -167,8 +177,25 @@ class InstabilityDetector:
             kept.append(overflow)
         return kept
 
+    def _judge_slowly(self, loss: float) -> Alarm | None:
+        """Hold the loss against the chart of blocks, once it is known on which scale it is judged."""
+        judged = self._bank.judged("loss")
+        if judged is None:
+            return None
+        x, noise, is_log = judged
+        if self._was_log is not None and self._was_log != is_log:
+            self._slow.leave_scale()
+        self._was_log = is_log
+        row = self._bank.history.rows - 1
+        alarm = self._slow.update(row, x, loss, noise, on_hold=self._tracker.has_open_alert)
+        if alarm is None or "loss" in self.config.ignore_signals:
+            return None
+        return replace(alarm, expected=self._bank.from_scale("loss", alarm.expected or 0.0))
+
     def _remember(self, events: list[Event]) -> list[Event]:
         for event in events:
+            if event.change is Change.CLOSED and event.incident.is_alert:
+                self._slow.restart(at_new_level=event.incident.status is Status.PERSISTENT)
             self._incidents[event.incident_id] = event.incident
         return events
 

@@ -55,6 +55,12 @@ class History:
         self._end = stop
         self._waiting.clear()
 
+    def newest(self, column: int) -> float:
+        """Value of a signal in the newest row, NaN where unknown."""
+        if self._waiting:
+            return self._waiting[-1][1][column]
+        return float(self._values[self._end - 1, column])
+
     def column(self, column: int, since_row: int) -> tuple[np.ndarray, Floats]:
         """Row numbers and values of one signal's finite samples from ``since_row`` on, as far as they are kept."""
         self._settle()

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from ..telemetry import Change, Event, Kind, Severity, Status
+from .aftershock import LOOKS_BACK, Settled, second_rise, settled
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .changepoint import BASELINE_ROWS, FrozenBaseline
 from .history import KEPT_ROWS
 from .open_incident import OpenIncident
 from .plateau import PlateauRule
-from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, review, was_raised
+from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, is_still_rising, review, was_raised
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind, severity_of
 from .telling import told
 from .trend import residuals_since, trend_before, vetted
 
 _REVIEW_ROWS = 50  # rows between two looks at an open incident
+_REACHES_BACK = 4  # rows by which a second event may have begun before the rise that gave it away
+_TAIL_SHARE = 0.2  # of its peak: where a spike may rest when the next one begins and still be called over
 _LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
 _SUSTAINED_ROWS, _SUSTAINED_WITHIN, _SUSTAINED_SD = 3, 6, 6.0
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
@@ -51,6 +54,10 @@ class IncidentTracker:
     @property
     def is_open(self) -> bool:
         return self._open is not None
+
+    @property
+    def has_open_alert(self) -> bool:
+        return self._open is not None and self._open.severity.is_alert
 
     @property
     def may_look_for_plateau(self) -> bool:
@@ -85,9 +92,9 @@ class IncidentTracker:
         events: list[Event] = []
         incident = self._open
         if incident is not None and (another := self._another(step, row, incident, alarms)) is not None:
-            self._review(incident, another.opened_row - 1)
-            events.append(self._close(step, incident, Status.RECOVERED))
-            incident, self._open = None, another
+            before = self._settled_before(incident, row) if incident.severity.is_alert else None
+            events.append(self._replace(step, incident, another, before))
+            incident = None
         is_new = incident is None
         incident = self._open = self._open or self._start(step, row, alarms[0])
         before = (incident.severity, incident.kind, tuple(incident.signals))
@@ -109,11 +116,19 @@ class IncidentTracker:
         return []
 
     def _another(self, step: int, row: int, incident: OpenIncident, alarms: Sequence[Alarm]) -> OpenIncident | None:
-        """An incident of its own, if the newest alarms make an alert and what is open is old and was only information.
+        """An incident of its own, if the newest alarms make an alert and what is open has nothing to do with it.
 
-        Otherwise a noisy stretch that is still open would give its onset and its trend to a spike that has nothing to
-        do with it.
+        That is old information, as a noisy stretch that would give its onset and its trend to a spike; or a rise that
+        had come back before something became NaN.
         """
+        if incident.severity.is_alert:
+            is_nonfinite = any(alarm.chart is Chart.NONFINITE for alarm in alarms)
+            before = self._settled_before(incident, row)
+            if not is_nonfinite or incident.is_nonfinite or before is None:
+                return None
+            another = self._start(step, row, alarms[0])
+            another.baselines["loss"] = _left_at(incident.baselines["loss"], before, row)
+            return another
         # Outliers of the last rows belong to it: with the newest they may be what makes the alert.
         past = [entry for entry in self._last_outlier.values() if row - entry[0] <= CORROBORATION_ROWS]
         first_row = min((entry[0] for entry in past), default=row)
@@ -123,6 +138,47 @@ class IncidentTracker:
         for alarm_row, alarm in [*past, *((row, alarm) for alarm in alarms)]:
             self._join(self._bank.history.step_of(alarm_row), alarm_row, another, alarm)
         return another if severity_of(another, self._outlier_rows()).is_alert else None
+
+    def _settled_before(self, incident: OpenIncident, row: int) -> Settled | None:
+        """Where the loss had come to rest before ``row``; None if it had not."""
+        baseline = incident.baselines.get("loss")
+        if baseline is None:
+            return None
+        _, y = residuals_since(self._bank, "loss", baseline, incident.opened_row + 1, row - 1)
+        before = settled(y)
+        return before if before is not None and (before.is_back or before.is_flat) else None
+
+    def _second(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
+        """Close an alert and open another, if the loss has just risen again from where it had come to rest."""
+        baseline = incident.baselines.get("loss")
+        if baseline is None or not incident.severity.is_alert:
+            return []
+        since = max(incident.opened_row + 1, row + 1 - LOOKS_BACK)
+        rows, y = residuals_since(self._bank, "loss", baseline, since, row)
+        if not len(rows) or rows[-1] != row or (rise := second_rise(y, self._bank.autocorrelation("loss"))) is None:
+            return []
+        _, values = self._bank.history.column(self._bank.column("loss") or 0, row)
+        alarm = Alarm("loss", Chart.LEVEL, rise.score, rise.limit, float(values[-1]))
+        another = self._start(step, int(rows[-rise.rows]), alarm)
+        another.baselines["loss"] = _left_at(baseline, rise.before, another.opened_row - _REACHES_BACK)
+        events = [self._replace(step, incident, another, rise.before)]
+        self._join(step, row, another, alarm)
+        another.severity, another.last_alarm_row, another.last_alarm_step = Severity.WARNING, row, step
+        self._review(another, row)
+        return [*events, self._event(step, another, Change.OPENED)]
+
+    def _replace(self, step: int, incident: OpenIncident, another: OpenIncident, before: Settled | None) -> Event:
+        """Close what is open, as of before ``another`` began, and go on with that."""
+        self._review(incident, another.opened_row - 1)
+        is_back = before is None or before.is_back or incident.is_nonfinite
+        if before is not None and not is_back and (peak := incident.peaks.get("loss")):
+            top = incident.baselines["loss"].residual(incident.onset_row, self._bank.to_scale("loss", peak[0]))
+            is_back = before.level < _TAIL_SHARE * float(top)
+            if not is_back and incident.kind is Kind.SPIKE:
+                incident.kind = Kind.LEVEL_SHIFT
+        event = self._close(step, incident, Status.RECOVERED if is_back else Status.PERSISTENT)
+        self._open = another
+        return event
 
     def _is_aside(self, incident: OpenIncident, row: int) -> bool:
         """Whether an open incident says nothing about alarms at ``row``: old, information, and not raised before."""
@@ -138,7 +194,7 @@ class IncidentTracker:
         if identity == self._last_id:
             identity += "-2"
         self._last_id = identity
-        onset_row = row - alarm.detail.get("rows_ago", 0)
+        onset_row = max(row - alarm.detail.get("rows_ago", 0), row - _LONGEST_ROWS)
         incident = OpenIncident(
             id=identity,
             opened_row=row,
@@ -155,8 +211,10 @@ class IncidentTracker:
             onset_row=onset_row,
             onset_step=self._bank.history.step_of(onset_row),
         )
+        # A slow change began long before its alarm.
+        before = onset_row if alarm.chart is Chart.DRIFT else row
         for name in ("loss", "grad_norm"):
-            self._freeze(incident, name)
+            self._freeze(incident, name, before)
         return incident
 
     def _join(self, step: int, row: int, incident: OpenIncident, alarm: Alarm) -> None:
@@ -166,7 +224,7 @@ class IncidentTracker:
                 incident.detected_step = step  # from here on it is told by the loss
             incident.signals.append(name)
             incident.alarm_rows[name] = row
-            self._freeze(incident, name)
+            self._freeze(incident, name, incident.opened_row)
         if alarm.chart in STATISTICAL:
             incident.last_rise_row[name] = row
         charts = incident.charts.setdefault(name, {})
@@ -174,7 +232,7 @@ class IncidentTracker:
         if alarm.chart is Chart.SCHEDULE:
             began = self._bank.history.step_of(row - alarm.detail["rows_ago"])
             incident.facts.setdefault("learning_rate", {**alarm.detail, "step": began})
-        elif alarm.detail:
+        elif alarm.detail and alarm.chart is not Chart.DRIFT:
             incident.facts.update(alarm.detail)
         if alarm.chart is Chart.NONFINITE:
             incident.facts.setdefault("first_nonfinite", {"signal": name, "step": step, "value": alarm.value})
@@ -190,10 +248,10 @@ class IncidentTracker:
         baseline = baseline or self._trend_before(alarm.signal, row)
         return alarm if baseline is None else vetted(self._bank, alarm, baseline)
 
-    def _freeze(self, incident: OpenIncident, name: str) -> None:
+    def _freeze(self, incident: OpenIncident, name: str, before: int) -> None:
         if name in incident.baselines:
             return
-        baseline = self._trend_before(name, incident.opened_row)
+        baseline = self._trend_before(name, before)
         if baseline is not None:
             incident.baselines[name] = baseline
 
@@ -215,6 +273,8 @@ class IncidentTracker:
     def _follow(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
         """Look at an open incident as time passes: revise it, and close it when it is over or here to stay."""
         age = row - incident.opened_row
+        if age > 0 and (events := self._second(step, row, incident)):
+            return events
         if not incident.severity.is_alert and age < _SUSTAINED_WITHIN and self._is_sustained(incident):
             incident.charts["loss"].setdefault(Chart.LEVEL, float(_SUSTAINED_ROWS))
             incident.severity, incident.detected_step = Severity.WARNING, step
@@ -238,6 +298,8 @@ class IncidentTracker:
             return [self._event(step, incident, Change.CLASSIFIED)]
         if age >= self._confirm_rows and not is_dying:
             is_lasting = incident.kind in _LASTING or incident.lead != "loss"
+            if is_lasting and is_still_rising(self._bank, incident) and age < _LONGEST_ROWS:
+                return []
             if (is_lasting and self._is_raised(incident)) or age >= _LONGEST_ROWS:
                 return [self._close(step, incident, Status.PERSISTENT)]
         if incident.kind is not before:
@@ -277,6 +339,12 @@ class IncidentTracker:
         self._last_outlier = {name: (row, _alarm(alarm)) for name, (row, alarm) in state["last_outlier"].items()}
         self.early_reference = state["early_reference"]
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])
+
+
+def _left_at(baseline: FrozenBaseline, settled_at: Settled, first_row: int) -> FrozenBaseline:
+    """The trend before a first event, at the level this left behind: what a second one is held against."""
+    center = baseline.center + settled_at.level * baseline.scale
+    return replace(baseline, center=center, first_row=first_row)
 
 
 def _alarm(record: Mapping[str, Any]) -> Alarm:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ from .thresholds import (
     EXCURSION_LEVEL,
     FORGET_AFTER,
     OUTLIER_LEVEL,
+    Budget,
     Tails,
+    budget_of,
     chart_floor,
-    rate_per_chart,
 )
 
 COOL_DOWN = 150  # samples after an alarm, and before the charts start, from which no tail is learned
@@ -32,8 +32,8 @@ class Judge:
 
     def __init__(self, false_alarms_per_10k: float) -> None:
         self._rate = false_alarms_per_10k
-        self._q = self._floor = 0.0
-        self.share_among(1)
+        self._budgets: list[Budget] = []
+        self._floors = np.zeros((2, 0))  # lowest level and scale that can be an alarm
         self._tails: list[Tails] = []
         self._learned = np.zeros(0)
         self._cool = np.zeros(0)
@@ -41,17 +41,16 @@ class Judge:
         self._level_peak = np.zeros(0)
         self._scale_peak = np.zeros(0)
 
-    def add(self) -> None:
+    def add(self, name: str) -> None:
+        budget = budget_of(name, self._rate)
+        self._budgets.append(budget)
+        floors = [[chart_floor(budget.level)], [chart_floor(budget.scale)]]
+        self._floors = np.append(self._floors, floors, axis=1)
         self._tails.append(Tails())
         self._learned = np.append(self._learned, 0.0)
         self._cool = np.append(self._cool, 0.0)
         self._level_peak = np.append(self._level_peak, 0.0)
         self._scale_peak = np.append(self._scale_peak, 0.0)
-
-    def share_among(self, alerting: int) -> None:
-        """Divide the budget by the number of signals whose alarms can become alerts."""
-        self._q = rate_per_chart(self._rate, alerting)
-        self._floor = chart_floor(self._q)
 
     def forget(self, column: int) -> None:
         """The signal is judged on another scale from here on: what its tail looked like says nothing."""
@@ -78,7 +77,7 @@ class Judge:
 
     def is_notable(self, column: int, u: float, level: float, scale: float) -> bool:
         """Follow the excursions of a signal's charts; whether the sample needs a judgement. Most do not."""
-        is_notable = u > OUTLIER_LEVEL or level > self._floor or scale > self._floor
+        is_notable = u > OUTLIER_LEVEL or level > self._floors[0, column] or scale > self._floors[1, column]
         if level > EXCURSION_LEVEL:
             self._level_peak[column] = max(self._level_peak[column], level)
         elif level < EXCURSION_ENDS and self._level_peak[column]:
@@ -92,32 +91,35 @@ class Judge:
     def notable(self, columns: Any, u: Floats, level: Floats, scale: Floats) -> Any:
         """``is_notable`` for many signals."""
         found = u > OUTLIER_LEVEL
-        for peaks, chart in ((self._level_peak, level), (self._scale_peak, scale)):
-            found |= chart > self._floor
+        for peaks, chart, floors in (
+            (self._level_peak, level, self._floors[0]),
+            (self._scale_peak, scale, self._floors[1]),
+        ):
+            found |= chart > floors[columns]
             peak = np.maximum(peaks[columns], chart * (chart > EXCURSION_LEVEL))
             peaks[columns] = peak
             found |= (chart < EXCURSION_ENDS) & (peak > 0)
         return found
 
     def judge(
-        self, column: int, u: float, level: float, scale: float, *, is_quiet: bool, may_alarm: bool
+        self, column: int, u: float, level: float, scale: float, *, is_quiet: bool, may_alarm: bool, may_be_outlier: bool = False
     ) -> list[tuple[Chart, float, float]]:
         """Charts over their thresholds at a notable sample, with score and threshold; then learn from it.
 
         Nothing that happens within the cool-down of an alarm teaches the tails.
         """
-        tails, q = self._tails[column], self._q
+        tails, budget = self._tails[column], self._budgets[column]
         tails.samples = float(self._learned[column])
-        fired = tails.exceeded(u, level, scale, q) if may_alarm else []
+        fired = tails.exceeded(u, level, scale, budget) if may_alarm or may_be_outlier else []
         if is_quiet and u > OUTLIER_LEVEL:
-            tails.learn_outlier(u, q)
+            tails.learn_outlier(u, budget.outlier)
         if level < EXCURSION_ENDS and (peak := float(self._level_peak[column])):
             if is_quiet:
-                tails.learn_level(peak, q)
+                tails.learn_level(peak, budget.level)
             self._level_peak[column] = 0.0
         if scale < EXCURSION_ENDS and (peak := float(self._scale_peak[column])):
             if is_quiet:
-                tails.learn_scale(peak, q)
+                tails.learn_scale(peak, budget.scale)
             self._scale_peak[column] = 0.0
         if fired:
             self._cool[column] = COOL_DOWN
@@ -136,7 +138,7 @@ class Judge:
             "learned": encode(self._learned),
             "cool": encode(self._cool),
             "peaks": encode(np.array([self._level_peak, self._scale_peak])),
-            "tails": [asdict(tails) for tails in self._tails],
+            "tails": [tails.state_dict() for tails in self._tails],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from .trend import residuals_since
 
 RECENT_ROWS = 16
 _RAISED_SD = 1.0
+_SLOW_RAISED_SD = 0.4
+_STILL_RISING_SD = 0.3
 _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 
 
@@ -36,7 +38,8 @@ def review(bank: SignalBank, incident: OpenIncident, row: int) -> None:
     if incident.kind is Kind.NONFINITE or "first_nonfinite" in incident.facts:
         first = incident.facts["first_nonfinite"]
         # A loss that was rising before it became NaN began then; else nothing came before.
-        is_sudden = first["signal"] == lead and not incident.has(lead, *STATISTICAL, Chart.SCALE)
+        has_risen = bank.history.step_of(incident.alarm_rows[lead]) < first["step"]
+        is_sudden = first["signal"] == lead and not has_risen
         incident.onset_step = first["step"] if is_sudden else min(incident.onset_step, first["step"])
     _count(bank, incident, row)
 
@@ -56,13 +59,32 @@ def is_raised(
         return False
     is_noise = incident.kind is Kind.NOISE_CHANGE
     newest = bank.history.rows - 1
-    first = newest + 1 - (3 * recent_rows if is_noise else recent_rows)  # a spread takes more samples than a level
+    # A spread takes more samples than a level, and so does a level within the noise.
+    first = newest + 1 - (3 * recent_rows if is_noise or _is_slow(incident) else recent_rows)
     _, y = residuals_since(bank, incident.lead, baseline, first, newest)
     if not len(y):
         return incident.kind is Kind.NONFINITE
     if is_noise:
         return has_grown(y)
+    if _is_slow(incident):
+        return float(np.mean(np.clip(y, -3.0, 3.0))) > _SLOW_RAISED_SD
     return float(np.median(y)) > _RAISED_SD
+
+
+def is_still_rising(bank: SignalBank, incident: OpenIncident) -> bool:
+    """Whether a slow rise of the loss has gone on in the newest rows."""
+    baseline = incident.baselines.get("loss")
+    if baseline is None or incident.kind is not Kind.DRIFT:
+        return False
+    newest = bank.history.rows - 1
+    _, y = residuals_since(bank, "loss", baseline, newest + 1 - 6 * RECENT_ROWS, newest)
+    half = len(y) // 2
+    return half > 0 and float(np.median(y[half:]) - np.median(y[:half])) > _STILL_RISING_SD
+
+
+def _is_slow(incident: OpenIncident) -> bool:
+    """Whether only the chart of blocks has seen the change."""
+    return incident.has("loss", Chart.DRIFT) and not incident.has("loss", Chart.LEVEL, Chart.EARLY)
 
 
 def was_raised(bank: SignalBank, incident: OpenIncident, row: int) -> bool:
@@ -94,15 +116,16 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
     alarm = min(int(np.searchsorted(rows, incident.alarm_rows[lead])), len(rows) - 1)
     parts = segments(y)
     raised = raised_segments(y, parts, alarm)
-    onset, last = span(y, raised, alarm, is_shift=incident.has(lead, Chart.LEVEL))
+    onset, last = span(y, raised, alarm, is_shift=incident.has(lead, Chart.LEVEL, Chart.DRIFT))
     if lead == "loss" and not incident.is_nonfinite and incident.has("loss", *STATISTICAL, Chart.SCALE):
         incident.kind = classify_loss(
             y,
             raised,
             onset,
             _log_ratio(bank, incident.baselines["loss"]),
-            has_level_alarm=incident.has("loss", Chart.LEVEL, Chart.EARLY),
+            has_level_alarm=incident.has("loss", Chart.LEVEL, Chart.EARLY, Chart.DRIFT),
             has_scale_alarm=incident.has("loss", Chart.SCALE),
+            is_slow=_is_slow(incident),
         )
     else:
         incident.kind = provisional_kind(incident)

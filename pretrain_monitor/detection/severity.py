@@ -9,7 +9,7 @@ from .alarm import Chart
 from .open_incident import OpenIncident
 
 CORROBORATION_ROWS = 8  # loss and gradient-norm outliers this close together are one alert
-STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY)
+STATISTICAL = (Chart.LEVEL, Chart.OUTLIER, Chart.EARLY, Chart.DRIFT)
 
 
 def severity_of(incident: OpenIncident, outlier_rows: Mapping[str, int]) -> Severity:
@@ -20,7 +20,7 @@ def severity_of(incident: OpenIncident, outlier_rows: Mapping[str, int]) -> Seve
     """
     if incident.is_nonfinite:
         return Severity.CRITICAL
-    if incident.has("loss", Chart.LEVEL, Chart.EARLY) or incident.has("learning_rate", Chart.SCHEDULE):
+    if incident.has("loss", Chart.LEVEL, Chart.EARLY, Chart.DRIFT) or incident.has("learning_rate", Chart.SCHEDULE):
         return Severity.WARNING
     loss_row, norm_row = (outlier_rows.get(name, -(10**9)) for name in ("loss", "grad_norm"))
     is_joint = incident.has("loss", Chart.OUTLIER) and incident.has("grad_norm", Chart.OUTLIER)
@@ -35,6 +35,8 @@ def provisional_kind(incident: OpenIncident) -> Kind:
         return Kind.NONFINITE
     if incident.has("loss", Chart.PLATEAU):
         return Kind.PLATEAU
+    if incident.has("loss", Chart.DRIFT) and not incident.has("loss", Chart.LEVEL, Chart.EARLY):
+        return Kind.DRIFT
     if incident.has("loss", *STATISTICAL, Chart.SCALE):
         return Kind.SPIKE if incident.has("loss", Chart.LEVEL, Chart.EARLY) else Kind.BAD_BATCH
     if incident.has("learning_rate", Chart.SCHEDULE):

@@ -9,7 +9,8 @@ the outlier chart.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from .alarm import Chart
 
@@ -20,16 +21,33 @@ MAX_CHART_THRESHOLD = 40.0
 MIN_OUTLIER_THRESHOLD, MAX_OUTLIER_THRESHOLD = 7.0, 30.0
 FORGET_AFTER = 6000
 
+_INFO_SHARE = 0.5
+_LEVEL_SHARE = 1.0
 _TAIL_SHAPE = 0.2
+_ONE_CLUSTER = 8  # samples
+_MOST_EXCESS = 2.0
 # Prior of each chart: weight in exceedances, mean excess, rate per sample.
 _OUTLIER_PRIOR = (20.0, 0.45, 0.0095)
 _LEVEL_PRIOR = (8.0, 0.9, 0.006)
 _SCALE_PRIOR = (8.0, 1.0, 0.006)
 
 
-def rate_per_chart(false_alarms_per_10k: float, signals: int) -> float:
-    """Bonferroni share of the budget for one chart of one signal at one sample; three charts a signal."""
-    return false_alarms_per_10k / 1e4 / (3 * max(signals, 1))
+class Budget(NamedTuple):
+    """How often each chart of a signal may fire on noise, per sample."""
+
+    outlier: float
+    level: float
+    scale: float
+
+
+def budget_of(name: str, false_alarms_per_10k: float) -> Budget:
+    """Share of the false-alarm budget for the charts of one signal.
+
+    What can raise an alert alone, the level of the loss, gets most of it. Charts whose alarms are information, or need
+    a second signal to become more, have a budget of their own, in proportion.
+    """
+    rate = false_alarms_per_10k / 1e4
+    return Budget(_INFO_SHARE * rate, (_LEVEL_SHARE if name == "loss" else _INFO_SHARE) * rate, _INFO_SHARE * rate)
 
 
 def chart_floor(q: float) -> float:
@@ -48,6 +66,7 @@ class Tails:
     level_excess: float = 0.0
     scale_excursions: float = 0.0
     scale_excess: float = 0.0
+    last_outlier: float = -100.0  # samples learned from when an exceedance was last counted
 
     def outlier_threshold(self, q: float) -> float:
         mean, ratio = _tail(_OUTLIER_PRIOR, self.outliers, self.outlier_excess, self.samples, q)
@@ -63,24 +82,28 @@ class Tails:
         mean, ratio = _tail(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples, q)
         return min(max(chart_floor(q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
 
-    def exceeded(self, u: float, level: float, scale: float, q: float) -> list[tuple[Chart, float, float]]:
+    def exceeded(self, u: float, level: float, scale: float, q: Budget) -> list[tuple[Chart, float, float]]:
         """The charts over their thresholds, with score and threshold; limits that cannot matter are not computed."""
         found = []
         limit: float
-        if u > MIN_OUTLIER_THRESHOLD and u > (limit := self.outlier_threshold(q)):
+        if u > MIN_OUTLIER_THRESHOLD and u > (limit := self.outlier_threshold(q.outlier)):
             found.append((Chart.OUTLIER, u, limit))
-        floor = chart_floor(q)
-        if level > floor and level > (limit := self.level_threshold(q)):
+        if level > chart_floor(q.level) and level > (limit := self.level_threshold(q.level)):
             found.append((Chart.LEVEL, level, limit))
-        if scale > floor and scale > (limit := self.scale_threshold(q)):
+        if scale > chart_floor(q.scale) and scale > (limit := self.scale_threshold(q.scale)):
             found.append((Chart.SCALE, scale, limit))
         return found
 
     def learn_outlier(self, u: float, q: float) -> None:
-        """Take in a whitened residual over the fixed level, unless it is an alarm."""
-        if u < self.outlier_threshold(q):
+        """Take in a whitened residual over the fixed level, unless it is an alarm.
+
+        Exceedances close together are one, and none teaches more than so much: a quiet run that spikes now and then
+        would else learn that spikes are its noise, and the chart would no longer see them.
+        """
+        if u < self.outlier_threshold(q) and self.samples - self.last_outlier > _ONE_CLUSTER:
             self.outliers += 1
-            self.outlier_excess += u - OUTLIER_LEVEL
+            self.outlier_excess += min(u - OUTLIER_LEVEL, _MOST_EXCESS)
+            self.last_outlier = self.samples
 
     def learn_level(self, peak: float, q: float) -> None:
         """Take in the largest value of an excursion of the level chart that is over."""
@@ -92,8 +115,12 @@ class Tails:
         self.scale_excursions += 1
         self.scale_excess += min(peak, self.scale_threshold(q)) - EXCURSION_LEVEL
 
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
     def forget(self) -> None:
         """Halve all counts, so that the tail follows a run whose noise changes over tens of thousands of steps."""
+        self.last_outlier -= self.samples / 2
         self.samples /= 2
         self.outliers /= 2
         self.outlier_excess /= 2

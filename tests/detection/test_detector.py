@@ -162,13 +162,35 @@ def test_events_tell_the_story_in_order_and_the_id_never_changes():
     assert story[0].incident.status is Status.OPEN
 
 
-def test_two_events_far_apart_are_two_incidents_and_two_close_together_are_one():
+def test_two_events_far_apart_are_two_incidents_and_a_spike_with_an_echo_on_its_tail_is_one():
     run = with_event("spike", seed=7)
     run["loss"][1150:1170] *= 1.5
     assert len(alerts(detect(samples(run))[1])) == 2
     run = with_event("spike", seed=7)
-    run["loss"][935:950] *= 1.5
+    run["loss"][908:912] *= 1.2
     assert len(alerts(detect(samples(run))[1])) == 1
+
+
+@pytest.mark.parametrize("gap", [20, 40])
+@pytest.mark.parametrize("second", ["spike", "nan", "level"])
+@pytest.mark.parametrize("first", ["spike", "nan", "level"])
+def test_a_second_event_soon_after_the_first_is_an_incident_of_its_own(first: str, second: str, gap: int):
+    run = healthy_run(1400, seed=11)
+    for event, at in ((first, 900), (second, 900 + gap)):
+        if event == "spike":
+            run["loss"][at : at + 6] *= 1.4
+        elif event == "level":
+            run["loss"][at:] *= 1.2
+        elif event == "nan":
+            run["loss"][at] = np.nan
+    found = alerts(detect(samples(run))[1])
+    if first == second == "nan":
+        assert [i.onset_step for i in found] == [901]  # one fault that comes and goes
+        return
+    assert [i.onset_step for i in found] == [pytest.approx(901, abs=2), pytest.approx(901 + gap, abs=2)]
+    kinds = {"spike": Kind.SPIKE, "nan": Kind.NONFINITE, "level": Kind.LEVEL_SHIFT}
+    assert [i.kind for i in found] == [kinds[first], kinds[second]]
+    assert found[1].detected_step - 901 - gap <= 8
 
 
 def test_an_overflow_that_the_loss_scaler_handles_is_no_incident_until_it_repeats():

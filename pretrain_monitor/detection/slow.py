@@ -1,0 +1,190 @@
+"""Changes too slow or too small for the level chart: the same chart on blocks of sixteen samples.
+
+The trend of the level chart forgets within some tens of samples and so follows a rise that takes hundreds. A block has
+a quarter of a sample's noise and a trend of blocks remembers five hundred samples: a lasting shift of 1.5 sd, or a rise
+of a few sd over three thousand samples, stands out there within a few blocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from .alarm import Alarm, Chart
+from .charts import CHART_ROWS, LEVEL_SHIFTS
+from .residual import (
+    AUTO_DEN,
+    FLOOR,
+    LEVEL,
+    PREDICTED,
+    RESIDUAL_ROWS,
+    SD,
+    SEEN,
+    SLOPE,
+    VARIANCE,
+)
+from .scalar import chart_step_one, residual_step_one
+from .thresholds import EXCURSION_ENDS, EXCURSION_LEVEL, FORGET_AFTER, Tails
+
+BLOCK_ROWS = 16
+_TRIMMED = 2  # largest and smallest samples of a block that do not count: single bad batches
+_INIT_BLOCKS = 24
+_SETTLED_BLOCKS = 64  # until then noise and slope are known badly, and more is asked for
+_EARLY_MARGIN = 4.0
+_MEMORY_BLOCKS = 32
+_KEPT_BLOCKS = 64
+_BEFORE_BLOCKS = 4
+_MIN_RISE_SD = 1.0
+SHARE = 0.2  # of the false-alarm budget
+
+
+class SlowChart:
+    """Level chart over trimmed means of sixteen losses, on the scale on which the loss is judged.
+
+    Args:
+        false_alarms_per_10k: the whole budget; this chart takes its share of it.
+    """
+
+    def __init__(self, false_alarms_per_10k: float) -> None:
+        self._q = SHARE * false_alarms_per_10k / 1e4 * BLOCK_ROWS
+        self._block: list[float] = []
+        self._means: deque[tuple[int, float]] = deque(maxlen=_KEPT_BLOCKS)  # first row, mean
+        self._first_row = 0
+        self._state: list[float] = []  # as in scalar.py; empty until there are blocks enough
+        self._since = [0] * len(LEVEL_SHIFTS)  # first row of the block in which each CUSUM left zero
+        self._tails = Tails()
+        self._peak = 0.0
+
+    def update(self, row: int, x: float, value: float, noise: float, *, on_hold: bool) -> Alarm | None:
+        """Take in one finite loss.
+
+        Args:
+            x: the loss on the scale on which it is judged.
+            value: the loss in nats.
+            noise: sd of the loss around its trend times the root of its correlation time, on that scale.
+            on_hold: an alert is open: until it is over the trend goes on as it was and nothing is judged.
+        """
+        if not self._block:
+            self._first_row = row
+        self._block.append(x)
+        if len(self._block) < BLOCK_ROWS:
+            return None
+        mean = sum(sorted(self._block)[_TRIMMED:-_TRIMMED]) / (BLOCK_ROWS - 2 * _TRIMMED)
+        self._block = []
+        self._means.append((self._first_row, mean))
+        if not self._state:
+            if len(self._means) >= _INIT_BLOCKS and not on_hold:
+                self._begin(noise)
+            return None
+        if on_hold:
+            self._coast()
+            return None
+        return self._judge(row, mean, value)
+
+    def restart(self, *, at_new_level: bool) -> None:
+        """An alert is over: begin a new block, at the level that the loss has now if that is to stay."""
+        self._block = []
+        if not self._state:
+            return
+        self._forget_excursion()
+        if at_new_level:
+            newest = [mean for _, mean in list(self._means)[-3:]]
+            self._state[LEVEL] = float(np.median(newest))
+
+    def leave_scale(self) -> None:
+        """The loss is judged on another scale from here on: what was seen so far says nothing."""
+        self._block, self._state = [], []
+        self._means.clear()
+        self._tails = Tails()
+        self._peak = 0.0
+
+    def _begin(self, noise: float) -> None:
+        """Trend and noise of the first blocks, as ``initial_rows`` finds them for samples."""
+        values = np.array([mean for _, mean in self._means][-_INIT_BLOCKS:])
+        half = _INIT_BLOCKS // 2
+        first, second = float(np.median(values[:half])), float(np.median(values[half:]))
+        slope = (second - first) / half
+        differences = np.diff(values)
+        spread = 1.4826 * float(np.median(np.abs(differences - np.median(differences)))) / 2**0.5
+        self._state = [0.0] * (RESIDUAL_ROWS + CHART_ROWS)
+        self._state[SEEN] = _INIT_BLOCKS
+        self._state[LEVEL] = second + (half - 1) / 2 * slope
+        self._state[SLOPE] = slope
+        # Blocks cannot be quieter than their samples allow.
+        self._state[FLOOR] = (0.7 * noise) ** 2 / BLOCK_ROWS + 1e-18
+        self._state[VARIANCE] = max(spread**2, noise**2 / BLOCK_ROWS, self._state[FLOOR])
+        self._state[AUTO_DEN] = 1.0
+
+    def _coast(self) -> None:
+        """Carry the trend on by one block that is not looked at."""
+        state = self._state
+        state[SEEN] += 1
+        state[LEVEL] += state[SLOPE]
+        state[SLOPE] *= 1 - 1 / state[SEEN]
+        self._forget_excursion()
+
+    def _judge(self, row: int, mean: float, value: float) -> Alarm | None:
+        state = self._state
+        u = residual_step_one(state, mean, _MEMORY_BLOCKS)
+        before = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
+        level, _ = chart_step_one(state, u)
+        for place, old in enumerate(before):
+            if old == 0.0:
+                self._since[place] = self._first_row
+        self._tails.samples += 1
+        self._learn(level)
+        threshold = self._tails.level_threshold(self._q)
+        threshold += _EARLY_MARGIN * max(0.0, 1 - state[SEEN] / _SETTLED_BLOCKS)
+        if level <= threshold:
+            return None
+        bank = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
+        since = self._since[bank.index(level)]
+        if not self._has_risen(since):
+            return None
+        expected = state[PREDICTED]
+        self._forget_excursion()
+        return Alarm("loss", Chart.DRIFT, level, threshold, value, expected, {"rows_ago": row - since})
+
+    def _learn(self, level: float) -> None:
+        if level > EXCURSION_LEVEL:
+            self._peak = max(self._peak, level)
+        elif level < EXCURSION_ENDS and self._peak:
+            self._tails.learn_level(self._peak, self._q)
+            self._peak = 0.0
+        if self._tails.samples > FORGET_AFTER:
+            self._tails.forget()
+
+    def _has_risen(self, since: int) -> bool:
+        """Whether the newest blocks lie above those before the excursion, and not only above a trend that fell."""
+        means = list(self._means)
+        before = [mean for first, mean in means if first < since][-_BEFORE_BLOCKS:]
+        if not before:
+            return False
+        newest = sum(mean for _, mean in means[-2:]) / 2
+        return newest - float(np.median(before)) > _MIN_RISE_SD * self._state[SD]
+
+    def _forget_excursion(self) -> None:
+        self._state[RESIDUAL_ROWS:] = [0.0] * CHART_ROWS
+        self._peak = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "block": list(self._block),
+            "means": [list(entry) for entry in self._means],
+            "first_row": self._first_row,
+            "state": list(self._state),
+            "since": list(self._since),
+            "tails": self._tails.state_dict(),
+            "peak": self._peak,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._block = list(state["block"])
+        self._means.extend((int(row), mean) for row, mean in state["means"])
+        self._first_row = state["first_row"]
+        self._state = list(state["state"])
+        self._since = list(state["since"])
+        self._tails = Tails(**state["tails"])
+        self._peak = state["peak"]

@@ -1,0 +1,53 @@
+"""Changes that take hundreds of steps, or that are small and last."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pretrain_monitor import InstabilityDetector
+from pretrain_monitor.telemetry import Kind, Status
+from tests.curves import alerts, detect, healthy_run, samples
+
+
+def rising(rows: int, height_sd: float, *, seed: int, at: int = 1500, n: int = 5500) -> dict[str, np.ndarray]:
+    """A healthy run whose loss rises by ``height_sd`` times its noise over ``rows`` steps and stays."""
+    run = healthy_run(n, seed=seed)
+    run["loss"][at:] *= np.exp(0.02 * height_sd * np.minimum(np.arange(n - at) / rows, 1.0))
+    return run
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("rows", "height_sd", "within"), [(100, 5, 80), (300, 6, 200), (1000, 8, 500), (3000, 12, 900)])
+def test_a_slow_rise_is_told_long_before_it_is_over(rows: int, height_sd: float, within: int, seed: int):
+    found = alerts(detect(samples(rising(rows, height_sd, seed=seed)))[1])
+    assert found, "nothing was told"
+    assert 0 < found[0].detected_step - 1500 <= within
+    assert found[0].kind in (Kind.DRIFT, Kind.LEVEL_SHIFT)
+    assert found[0].status is not Status.OPEN
+
+
+def test_a_lasting_shift_within_the_noise_is_found():
+    for seed in range(8):
+        run = healthy_run(3500, seed=50 + seed)
+        run["loss"][2500:] *= np.exp(0.02 * 1.5)
+        found = alerts(detect(samples(run))[1])
+        assert [i.kind for i in found] == [Kind.LEVEL_SHIFT]
+        assert abs(found[0].onset_step - 2500) <= 40
+        assert found[0].detected_step <= 2600
+
+
+def test_the_state_of_the_blocks_survives_the_log():
+    stream = list(samples(rising(300, 6, seed=1)))
+    whole = [repr(i) for i in detect(stream)[1]]
+    first = InstabilityDetector()
+    for sample in stream[:1607]:
+        first.update(sample)
+    second = InstabilityDetector()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())), first.incidents)
+    for sample in stream[1607:]:
+        second.update(sample)
+    second.finish()
+    assert [repr(i) for i in second.incidents] == whole
