@@ -69,11 +69,13 @@ class Finding:
     Args:
         onset: row at which the detector puts the beginning.
         kind: its name for what happened, as a value of ``Kind``.
+        is_alert: False for what a detector only notes; such findings count in no score but "noticed at all".
     """
 
     row: int
     onset: int | None = None
     kind: str | None = None
+    is_alert: bool = True
 
 
 class Baseline(Protocol):

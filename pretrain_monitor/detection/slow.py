@@ -31,12 +31,13 @@ from .thresholds import EXCURSION_ENDS, EXCURSION_LEVEL, FORGET_AFTER, Tails
 BLOCK_ROWS = 16
 _TRIMMED = 2  # largest and smallest samples of a block that do not count: single bad batches
 _INIT_BLOCKS = 24
+_SETTLES_AGAIN = (36, 48)
 _SETTLED_BLOCKS = 64  # until then noise and slope are known badly, and more is asked for
 _EARLY_MARGIN = 4.0
 _MEMORY_BLOCKS = 32
 _KEPT_BLOCKS = 64
-_BEFORE_BLOCKS = 4
-_MIN_RISE_SD = 1.0
+_BEFORE_BLOCKS = 6
+_MIN_RISE_SD = 0.6
 SHARE = 0.2  # of the false-alarm budget
 
 
@@ -76,12 +77,15 @@ class SlowChart:
         self._means.append((self._first_row, mean))
         if not self._state:
             if len(self._means) >= _INIT_BLOCKS and not on_hold:
-                self._begin(noise)
+                self._settle(noise)
             return None
         if on_hold:
             self._coast()
             return None
-        return self._judge(row, mean, value)
+        alarm = self._judge(row, mean, value)
+        if len(self._means) in _SETTLES_AGAIN and not self._peak:
+            self._settle(noise)
+        return alarm
 
     def restart(self, *, at_new_level: bool) -> None:
         """An alert is over: begin a new block, at the level that the loss has now if that is to stay."""
@@ -100,22 +104,32 @@ class SlowChart:
         self._tails = Tails()
         self._peak = 0.0
 
-    def _begin(self, noise: float) -> None:
-        """Trend and noise of the first blocks, as ``initial_rows`` finds them for samples."""
-        values = np.array([mean for _, mean in self._means][-_INIT_BLOCKS:])
-        half = _INIT_BLOCKS // 2
+    def _settle(self, noise: float) -> None:
+        """Trend and noise of the newest two thirds of the blocks, on a line over log(step).
+
+        In its first hundreds of steps a loss follows no straight line, and its errors around one are no noise; over
+        log(step) it nearly does (a power law, Kaplan et al. 2020).
+        """
+        count = len(self._means)
+        values = np.array([mean for _, mean in self._means])[count // 3 :]
+        newest = self._first_row / BLOCK_ROWS + 1
+        clock = np.log(newest - np.arange(len(values))[::-1])
+        half = len(values) // 2
         first, second = float(np.median(values[:half])), float(np.median(values[half:]))
-        slope = (second - first) / half
-        differences = np.diff(values)
-        spread = 1.4826 * float(np.median(np.abs(differences - np.median(differences)))) / 2**0.5
-        self._state = [0.0] * (RESIDUAL_ROWS + CHART_ROWS)
-        self._state[SEEN] = _INIT_BLOCKS
-        self._state[LEVEL] = second + (half - 1) / 2 * slope
-        self._state[SLOPE] = slope
+        origin, end = float(np.median(clock[:half])), float(np.median(clock[half:]))
+        slope = (second - first) / (end - origin)
+        residual = values - (first + slope * (clock - origin))
+        center = float(np.median(residual))
+        spread = 1.4826 * float(np.median(np.abs(residual - center)))
+        if not self._state:
+            self._state = [0.0] * (RESIDUAL_ROWS + CHART_ROWS)
+            self._state[AUTO_DEN] = 1.0
+        self._state[SEEN] = newest
+        self._state[LEVEL] = first + slope * (float(clock[-1]) - origin) + center
+        self._state[SLOPE] = slope / newest
         # Blocks cannot be quieter than their samples allow.
         self._state[FLOOR] = (0.7 * noise) ** 2 / BLOCK_ROWS + 1e-18
         self._state[VARIANCE] = max(spread**2, noise**2 / BLOCK_ROWS, self._state[FLOOR])
-        self._state[AUTO_DEN] = 1.0
 
     def _coast(self) -> None:
         """Carry the trend on by one block that is not looked at."""
@@ -141,10 +155,10 @@ class SlowChart:
             return None
         bank = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
         since = self._since[bank.index(level)]
+        self._forget_excursion()
         if not self._has_risen(since):
             return None
         expected = state[PREDICTED]
-        self._forget_excursion()
         return Alarm("loss", Chart.DRIFT, level, threshold, value, expected, {"rows_ago": row - since})
 
     def _learn(self, level: float) -> None:
