@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .announcing import Announcement, Announcements
 from .telemetry import Event, Sample
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,13 @@ _BROKEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
 @dataclass(frozen=True, slots=True)
 class RunLogIndex:
-    """Where sessions and snapshots lie in a run log, found without parsing the samples."""
+    """Where what is no sample lies in a run log, found without parsing the samples."""
 
     path: Path
     sessions: tuple[tuple[int, int], ...]  # (byte offset, resumed_from), sessions that supersede something only
     snapshots: tuple[tuple[int, int], ...]  # (byte offset, step)
     events: tuple[int, ...]  # byte offsets
+    announcements: tuple[tuple[int, int], ...] = ()  # (byte offset, step)
 
     @classmethod
     def of(cls, path: Path) -> RunLogIndex:
@@ -40,7 +42,7 @@ class RunLogIndex:
     @classmethod
     def of_file(cls, path: Path, file: BinaryIO) -> RunLogIndex:
         """The same for a log that is open already."""
-        sessions, snapshots, events = [], [], []
+        sessions, snapshots, events, announcements = [], [], [], []
         offset = file.seek(0)
         for raw in file:
             if raw.startswith(b'{"type":"run"'):
@@ -50,8 +52,10 @@ class RunLogIndex:
                 snapshots.append((offset, int(found[1])))
             elif raw.startswith(b'{"type":"event"') and raw.endswith(b"\n"):
                 events.append(offset)
+            elif raw.startswith(b'{"type":"announcement"') and (found := _STEP.search(raw[:64])):
+                announcements.append((offset, int(found[1])))
             offset += len(raw)
-        return cls(path, tuple(sessions), tuple(snapshots), tuple(events))
+        return cls(path, tuple(sessions), tuple(snapshots), tuple(events), tuple(announcements))
 
     def is_superseded(self, offset: int, step: int) -> bool:
         return any(start > offset and step > resumed_from for start, resumed_from in self.sessions)
@@ -106,15 +110,26 @@ def read_samples(path: Path) -> Iterator[Sample]:
     return samples_in(path, read_records(path))
 
 
-def samples_in(path: Path | str, records: Iterable[dict[str, Any]]) -> Iterator[Sample]:
-    """The samples among records; what is not in the form of one is dropped and reported."""
+def samples_in(
+    path: Path | str, records: Iterable[dict[str, Any]], announced: Announcements | None = None
+) -> Iterator[Sample]:
+    """The samples among records, with what was announced; what is not in the form of one is dropped and reported.
+
+    Args:
+        announced: what waits for its sample from before these records, and afterwards what still does.
+    """
+    announced = Announcements() if announced is None else announced
     broken = 0
     for record in records:
-        if record["type"] == "sample":
-            try:
-                yield _sample(record)
-            except _BROKEN:
-                broken += 1
+        try:
+            if record["type"] == "sample":
+                yield announced.carried_by(_sample(record))
+            elif record["type"] == "announcement":
+                announced.add(Announcement.from_json(record))
+            elif record["type"] == "run":
+                announced.begin(record.get("resumed_from"))
+        except _BROKEN:
+            broken += 1
     if broken:
         logger.warning("%s: dropped %d records that are no samples", path, broken)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table as RichTable
 
-from .calibration import STEPS, Rate
+from .calibration import Rate
 from .curves import Verdict
 from .measure import Measured
 from .scoring import Outcome
@@ -100,11 +100,12 @@ def _rank(outcomes: Sequence[Outcome]) -> int:
 def calibration_table(title: str, rates: Sequence[Rate], note: str = "") -> Table:
     """Alerts per 10,000 rows by what was asked for, with 95 % intervals."""
     cells = {(rate.noise, rate.asked): rate for rate in rates}
+    settings = sorted({rate.asked for rate in rates})
     rows = []
     for noise in dict.fromkeys(rate.noise for rate in rates):
-        own = [cells[noise, asked] for asked in STEPS]
+        own = [cells[noise, asked] for asked in settings]
         rows.append((noise, *(f"{_rate(r.per_10k)} [{_rate(r.interval[0])}, {_rate(r.interval[1])}]" for r in own)))
-    return Table(title, ("noise", *(f"asked {asked:g}" for asked in STEPS)), tuple(rows), note)
+    return Table(title, ("noise", *(f"asked {asked:g}" for asked in settings)), tuple(rows), note)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -17,13 +17,17 @@ from .judge import COOL_DOWN, Judge
 from .residual import (
     AUTO_DEN,
     AUTO_NUM,
+    FLOOR,
     INIT_SAMPLES,
+    LAST,
+    LEVEL,
     MATURE_SAMPLES,
     MAX_AUTO,
     PREDICTED,
     RESIDUAL_ROWS,
     SD,
     SEEN,
+    SLOPE,
     VARIANCE,
     Floats,
     initial_rows,
@@ -36,6 +40,7 @@ from .scales import Scales, Transform, from_scale, to_scale
 _STATE_ROWS = RESIDUAL_ROWS + CHART_ROWS
 _LEVEL_ROWS = slice(RESIDUAL_ROWS, RESIDUAL_ROWS + len(LEVEL_SHIFTS))
 _SCALE_ROWS = slice(_LEVEL_ROWS.stop, _STATE_ROWS)
+_NOISE_ROWS = (VARIANCE, AUTO_NUM, AUTO_DEN, SLOPE)
 _SETTLE_SAMPLES = 96
 # Half a unit of the last digit of a log with five significant digits: nothing smaller is a change.
 _RELATIVE_FLOOR = 3e-5
@@ -133,6 +138,32 @@ class SignalBank:
         is_log = bool(self._scales.is_log[column])
         noise = float(state[VARIANCE]) ** 0.5 * ((1 + phi) / (1 - phi)) ** 0.5
         return (math.log(value) if is_log else value), noise, is_log
+
+    def noise_state(self, name: str) -> list[float] | None:
+        """What is known of a signal's noise and slope by now, to be put back after an event; None in warm-up."""
+        column = self._column.get(name)
+        if column is None or not self._is_ready[column]:
+            return None
+        state = self._state[:, column] if self._lists is None else self._lists[column]
+        return [float(state[row]) for row in _NOISE_ROWS]
+
+    def put_back(self, name: str, noise: list[float], rows: int) -> None:
+        """Go on from where a signal is now, judged by its last ``rows`` samples, with the noise it had before an event.
+
+        Some tens of samples far off trend teach so large a noise that the charts would be deaf for hundreds more.
+        """
+        column = self._column[name]
+        _, values = self.history.column(column, self.history.rows - rows)
+        if not self._is_ready[column] or not len(values):
+            return
+        with self._as_arrays():
+            state = self._state[:, column]
+            is_log = bool(self._scales.is_log[column])
+            state[list(_NOISE_ROWS)] = noise
+            state[VARIANCE] = max(state[VARIANCE], state[FLOOR])
+            state[LEVEL] = float(np.median(to_scale(values, is_log=is_log)))
+            state[LAST] = 0.0
+            state[RESIDUAL_ROWS:] = 0.0
 
     def autocorrelation(self, name: str) -> float:
         """Autocorrelation of a signal's noise from one sample to the next, as far as the whitening knows it."""

@@ -23,6 +23,7 @@ _PENALTY = 12.0
 _CLIP_SD = 4.0
 RAISED_SD = 2.0
 _LOCAL_ROWS = 16
+_NEWEST_ROWS = 4
 _RISE_SD = 0.5
 _FALL_ROWS = 16
 _MOSTLY = 2.0
@@ -132,6 +133,11 @@ def is_only_flattening(x: Floats, scale: float, first: int) -> bool:
         x: the signal on its own scale, up to now.
         scale: its noise on that scale.
     """
+    local = x[-_LOCAL_ROWS - _NEWEST_ROWS : -_NEWEST_ROWS]
+    if len(local) == _LOCAL_ROWS:
+        newest = (x[-_NEWEST_ROWS:] - np.median(local)) / scale
+        if float(np.mean(np.clip(newest, -_CLIP_SD, _CLIP_SD))) > RAISED_SD:
+            return False
     before, since = x[max(first - _LOCAL_ROWS, 0) : first], x[first:]
     if len(before) < _LOCAL_ROWS // 2:
         return False

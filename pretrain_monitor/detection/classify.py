@@ -15,10 +15,12 @@ _LASTING_SD = 1.2  # a level this far above trend at the end has not come back
 _LASTING_ROWS = 100
 _SHORT_ROWS = 2  # a single batch, or one and its echo
 _DIVERGED_SD = 2.0
-_DIVERGED_RISE = math.log(1.25)
-_BLOCK_ROWS = 16
+_DIVERGED_RISE = math.log(1.25)  # and still rising ...
+_DIVERGED_FAR = math.log(1.6)  # ... or not
+_BLOCK_ROWS = 8
 _MOST = 0.7
-_DRIFT_ROWS = 60  # a rise that takes longer is no jump
+_STAYS = 0.5
+_DRIFT_ROWS = 16  # a rise that takes longer is no jump
 
 
 def classify_loss(
@@ -43,15 +45,14 @@ def classify_loss(
     raised_rows = sum(part.last - max(part.first, onset) + 1 for part in raised if part.last >= onset)
     is_long = len(since) > _LASTING_ROWS
     if is_long and late > _DIVERGED_SD and len(before) and has_level_alarm:
-        still_rising = late > 1.3 * float(np.median(before)) + 2
-        if still_rising or log_ratio > _DIVERGED_RISE:
+        was = float(np.median(before))
+        rises = late > 1.3 * was + 2
+        if rises or log_ratio > _DIVERGED_FAR or (log_ratio > _DIVERGED_RISE and late > was + 1):
             return Kind.DIVERGENCE
     if is_slow:
         return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
-    if is_long and late > _LASTING_SD and raised_rows > _LASTING_ROWS:
-        top = max(part.level for part in raised)
-        first_high = next(part.first for part in raised if part.level > 0.7 * top)
-        return Kind.DRIFT if first_high - onset > _DRIFT_ROWS else Kind.LEVEL_SHIFT
+    if is_long and late > _LASTING_SD and raised_rows > _LASTING_ROWS and late > _STAYS * _top(since):
+        return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
     if has_level_alarm:
         return Kind.SPIKE
     if has_scale_alarm and abs(late) < _DIVERGED_SD:
@@ -61,8 +62,17 @@ def classify_loss(
 
 def _rise_rows(since: Floats) -> int:
     """How many rows a slow change takes to reach most of its height."""
-    blocks = np.array([float(np.mean(part)) for part in np.array_split(since, max(len(since) // _BLOCK_ROWS, 1))])
+    blocks = _blocks(since)
     return int(np.argmax(blocks > _MOST * blocks.max())) * _BLOCK_ROWS
+
+
+def _top(since: Floats) -> float:
+    """The highest level of some rows; what comes down from it by half is a spike on its way back."""
+    return float(_blocks(since).max())
+
+
+def _blocks(since: Floats) -> Floats:
+    return np.array([float(np.median(part)) for part in np.array_split(since, max(len(since) // _BLOCK_ROWS, 1))])
 
 
 def _run_length(high: np.ndarray) -> int:

@@ -128,6 +128,7 @@ class IncidentTracker:
                 return None
             another = self._start(step, row, alarms[0])
             another.baselines["loss"] = _left_at(incident.baselines["loss"], before, row)
+            another.noises, another.was_log = dict(incident.noises), dict(incident.was_log)
             return another
         # Outliers of the last rows belong to it: with the newest they may be what makes the alert.
         past = [entry for entry in self._last_outlier.values() if row - entry[0] <= CORROBORATION_ROWS]
@@ -151,7 +152,7 @@ class IncidentTracker:
     def _second(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
         """Close an alert and open another, if the loss has just risen again from where it had come to rest."""
         baseline = incident.baselines.get("loss")
-        if baseline is None or not incident.severity.is_alert:
+        if baseline is None or incident.kind is Kind.PLATEAU:
             return []
         since = max(incident.opened_row + 1, row + 1 - LOOKS_BACK)
         rows, y = residuals_since(self._bank, "loss", baseline, since, row)
@@ -161,6 +162,8 @@ class IncidentTracker:
         alarm = Alarm("loss", Chart.LEVEL, rise.score, rise.limit, float(values[-1]))
         another = self._start(step, int(rows[-rise.rows]), alarm)
         another.baselines["loss"] = _left_at(baseline, rise.before, another.opened_row - _REACHES_BACK)
+        # What the charts have learned since the first event began is no noise.
+        another.noises, another.was_log = dict(incident.noises), dict(incident.was_log)
         events = [self._replace(step, incident, another, rise.before)]
         self._join(step, row, another, alarm)
         another.severity, another.last_alarm_row, another.last_alarm_step = Severity.WARNING, row, step
@@ -176,7 +179,7 @@ class IncidentTracker:
             is_back = before.level < _TAIL_SHARE * float(top)
             if not is_back and incident.kind is Kind.SPIKE:
                 incident.kind = Kind.LEVEL_SHIFT
-        event = self._close(step, incident, Status.RECOVERED if is_back else Status.PERSISTENT)
+        event = self._event(step, incident, Change.CLOSED, Status.RECOVERED if is_back else Status.PERSISTENT)
         self._open = another
         return event
 
@@ -254,6 +257,9 @@ class IncidentTracker:
         baseline = self._trend_before(name, before)
         if baseline is not None:
             incident.baselines[name] = baseline
+        if (noise := self._bank.noise_state(name)) is not None:
+            incident.noises[name] = noise
+            incident.was_log[name] = self._bank.is_log(name)
 
     def _trend_before(self, name: str, row: int) -> FrozenBaseline | None:
         return trend_before(self._bank, name, row, self.early_reference)
@@ -318,6 +324,10 @@ class IncidentTracker:
         if status is Status.RECOVERED:
             end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, status)
+        if incident.severity.is_alert:
+            for name, noise in incident.noises.items():
+                if self._bank.is_log(name) == incident.was_log[name]:
+                    self._bank.put_back(name, noise, RECENT_ROWS)
         self._open = None
         return event
 

@@ -27,6 +27,8 @@ class OpenIncident:
     alarm_rows: dict[str, int]  # signal -> row of its first alarm
     charts: dict[str, dict[str, float]]  # signal -> chart -> largest score
     baselines: dict[str, FrozenBaseline]
+    noises: dict[str, list[float]] = field(default_factory=dict)  # signal -> what its charts knew of its noise before
+    was_log: dict[str, bool] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     is_classified: bool = False
     onset_row: int = 0

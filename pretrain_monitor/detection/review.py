@@ -60,7 +60,9 @@ def is_raised(
     is_noise = incident.kind is Kind.NOISE_CHANGE
     newest = bank.history.rows - 1
     # A spread takes more samples than a level, and so does a level within the noise.
-    first = newest + 1 - (3 * recent_rows if is_noise or _is_slow(incident) else recent_rows)
+    limit = _raised_limit(incident)
+    takes_more = is_noise or _is_slow(incident) or limit < _RAISED_SD
+    first = newest + 1 - (3 * recent_rows if takes_more else recent_rows)
     _, y = residuals_since(bank, incident.lead, baseline, first, newest)
     if not len(y):
         return incident.kind is Kind.NONFINITE
@@ -68,7 +70,15 @@ def is_raised(
         return has_grown(y)
     if _is_slow(incident):
         return float(np.mean(np.clip(y, -3.0, 3.0))) > _SLOW_RAISED_SD
-    return float(np.median(y)) > _RAISED_SD
+    return float(np.median(y)) > limit
+
+
+def _raised_limit(incident: OpenIncident) -> float:
+    """A level that counts as raised, in sd: less for a shift that is hardly larger than the noise."""
+    height = max((part[2] for part in incident.parts), default=0.0)
+    if incident.lead != "loss" or not incident.has("loss", Chart.LEVEL) or height > 3 * _RAISED_SD:
+        return _RAISED_SD
+    return max(height / 3, _SLOW_RAISED_SD)
 
 
 def is_still_rising(bank: SignalBank, incident: OpenIncident) -> bool:

@@ -26,6 +26,7 @@ _LEVEL_SHARE = 1.0
 _TAIL_SHAPE = 0.2
 _ONE_CLUSTER = 8  # samples
 _MOST_EXCESS = 2.0
+_MOST_LEVEL_EXCESS = 3.0
 # Prior of each chart: weight in exceedances, mean excess, rate per sample.
 _OUTLIER_PRIOR = (20.0, 0.45, 0.0095)
 _LEVEL_PRIOR = (8.0, 0.9, 0.006)
@@ -108,7 +109,7 @@ class Tails:
     def learn_level(self, peak: float, q: float) -> None:
         """Take in the largest value of an excursion of the level chart that is over."""
         self.level_excursions += 1
-        self.level_excess += min(peak, self.level_threshold(q)) - EXCURSION_LEVEL
+        self.level_excess += min(min(peak, self.level_threshold(q)) - EXCURSION_LEVEL, _MOST_LEVEL_EXCESS)
 
     def learn_scale(self, peak: float, q: float) -> None:
         """The same for the scale chart."""

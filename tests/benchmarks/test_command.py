@@ -55,6 +55,19 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(arguments, told, capsys):
     assert error.count("\n") == 1
 
 
+def test_calibration_without_a_corpus_is_that_of_the_formulas_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.detection.datasets.DEFAULT_FOLDER", tmp_path / "corpus")
+    monkeypatch.setattr("benchmarks.detection.calibration._RUN_STEPS", 400)
+    monkeypatch.setattr("benchmarks.detection.calibration.STEPS", {3.0: 400})
+    report = tmp_path / "report.md"
+    arguments = ("--corpus", tmp_path / "corpus", "--data", "calibration", "--only", "nan-only", "--jobs", 1)
+    assert run(*arguments, "--markdown", report) == 0
+    written = report.read_text()
+    assert "| noise | asked 3 |" in written
+    assert "| Gaussian |" in written and "| real curves |" not in written
+    assert "without real curves: needs a corpus" in written
+
+
 def test_without_a_corpus_beside_the_project_its_data_sets_are_skipped_with_one_line(tmp_path, monkeypatch, capsys):
     missing = tmp_path / "shared" / "corpus"
     monkeypatch.setattr("benchmarks.detection.datasets.DEFAULT_FOLDER", missing)

@@ -145,6 +145,8 @@ def test_a_slow_rise_is_a_drift_and_one_that_never_ends_a_divergence() -> None:
 
 def test_a_loss_that_becomes_nan_at_once_is_one_event_and_later_it_is_two() -> None:
     assert judged(np.full(30, np.nan)) == [(0, 29, "nonfinite", "must")]
+    bursting = np.r_[10 * 2.0 ** np.arange(12), np.full(20, np.nan)]
+    assert judged(bursting) == [(0, 11, "divergence", "must"), (12, 31, "nonfinite", "must")]
     climbing = np.r_[np.linspace(1, 200, 100), np.full(20, np.nan)]
     assert judged(climbing) == [(0, 99, "divergence", "must"), (100, 119, "nonfinite", "must")]
 

@@ -138,24 +138,28 @@ def _excursion(nats: Floats, excess: Floats, first: int, visible: int, last: int
     if nonfinite_row - visible < VISIBLE_ROWS:
         return [TrueEvent(first, last, Kind.NONFINITE.value, Verdict.MUST, group)]
     before = nonfinite_row - 1
-    kind = _kind(nats[: before + 1], visible, before)
+    kind = _kind(nats[: before + 1], visible, before, breaks_down=True)
     return [
         TrueEvent(first, before, kind, Verdict.MUST, group, _size(excess[visible : before + 1])),
         TrueEvent(nonfinite_row, last, Kind.NONFINITE.value, Verdict.MUST, group),
     ]
 
 
-def _kind(nats: Floats, visible: int, last: int) -> str:
-    """The kind of a finite excursion that shows from row ``visible`` to ``last``, by its course in nats."""
+def _kind(nats: Floats, visible: int, last: int, *, breaks_down: bool = False) -> str:
+    """The kind of a finite excursion that shows from row ``visible`` to ``last``, by its course in nats.
+
+    Args:
+        breaks_down: the next loss is not finite, so that a rise need not be long to be one that never ends.
+    """
     is_back = last < len(nats) - 1
     if is_back and last - visible < SPIKE_ROWS:
         return Kind.SPIKE.value
     course = _running_median(nats[visible : last + 1])
     third = len(course) // 3
-    # Above anything the noise of a level does, and higher than halfway through.
-    if not is_back and third >= CALM_ROWS:
-        end, middle = np.median(course[-CALM_ROWS:]), np.median(course[third : 2 * third])
-        if end > 1.25 * middle and end > 0.9 * course.max():
+    if not is_back and third >= (1 if breaks_down else CALM_ROWS):
+        end = course[-1] if breaks_down else np.median(course[-CALM_ROWS:])
+        # Above anything the noise of a level does, and higher than halfway through.
+        if end > 1.25 * np.median(course[third : 2 * third]) and end > 0.9 * course.max():
             return Kind.DIVERGENCE.value
     rise = int(np.argmax(course >= 0.8 * course.max()))
     return Kind.DRIFT.value if rise > DRIFT_ROWS else Kind.LEVEL_SHIFT.value
