@@ -109,12 +109,32 @@ class Announcements:
         due = [waiting for waiting in self._waiting if waiting.said_after < sample.step]
         if not due:
             return sample
-        for announcement in due:
-            self._waiting.remove(announcement)
         meta = dict(sample.meta or {})
         carried = [{"text": said.text, "what": said.what, "step": said.step} for said in due]
         meta[KEY] = [*before, *carried] if isinstance(before := meta.get(KEY), list | tuple) else carried
+        for announcement in due:
+            self._waiting.remove(announcement)
         return Sample(sample.step, sample.metrics, sample.tokens_seen, sample.time, meta)
+
+
+def announced_in(step: int, meta: Mapping[str, Any] | None) -> list[Announcement]:
+    """What the sample of ``step`` carries; entries in another form, as somebody else's log may hold, are passed over.
+
+    >>> announced_in(7, {"announced": [{"text": "longer sequences", "what": "sequence_length"}, "what?"]})
+    [Announcement(said_after=6, step=7, what='sequence_length', text='longer sequences')]
+    """
+    entries = meta.get(KEY) if meta else None
+    found = []
+    for entry in entries if isinstance(entries, list | tuple) else ():
+        text = entry.get("text") if isinstance(entry, Mapping) else None
+        if isinstance(text, str):
+            what, at = entry.get("what"), entry.get("step")
+            found.append(Announcement(step - 1, at if type(at) is int else step, _known(what), text))
+    return found
+
+
+def _known(what: Any) -> str:
+    return what if what in _WHATS else "other"
 
 
 def _whole(step: object) -> int:

@@ -7,13 +7,15 @@ import operator
 import os
 import threading
 import time as clock
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .config import MonitorConfig, load_config
+from .announcing import MAX_WAITING, Announcement, Announcements
+from .config import MonitorConfig, WhatChanges, load_config
 from .detection.detector import InstabilityDetector
 from .readers import LogError, read_run
 from .resume import restore
@@ -79,7 +81,10 @@ class Monitor:
         self._detection_failed = False
         self.tokens_seen: int | None = 0  # as of the step at which watching began; None if nobody knows
         self._resumed_from: int | None = None
+        self._started_at = 0
         self._snapshot_step = 0
+        self._announced = Announcements()
+        self._said_early: deque[tuple[str, int | None, WhatChanges]] = deque(maxlen=MAX_WAITING)
         self._was_told: set[str] = set()
         self._lock = threading.RLock()
         self._forks = _forks
@@ -111,12 +116,15 @@ class Monitor:
         self._detection_failed = False
         self.tokens_seen = None if step > 0 else 0
         self._resumed_from = step if step > 0 else None
-        self._snapshot_step = step
+        self._started_at = self._snapshot_step = step
+        self._announced = Announcements()
         self._was_told.clear()
         self._is_running = True
         self._forks = _forks
         if self.run_dir is not None:
             self._guarded("the run log failed", self._open_log, self.run_dir, step)
+        while self._said_early:
+            self._guarded("an announcement failed", self._announce, *self._said_early.popleft(), step)
         threads = (self._guarded("a sink failed", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
         self._sinks = [thread for thread in threads if thread is not None]
 
@@ -130,6 +138,49 @@ class Monitor:
             return []  # a forked child: the run is its parent's
         with self._lock:
             return self._guarded("a sample could not be taken and is left out", self._observe, sample) or []
+
+    def announce(
+        self,
+        text: str,
+        *,
+        step: int | None = None,
+        what: WhatChanges = "data_stage",
+        completed_steps: int | None = None,
+    ) -> None:
+        """Say that the run is changed on purpose: a shift that begins there is explained by it. Never raises.
+
+        What is said before watching begins is kept until then. A resumed run takes back what was said later in it.
+
+        >>> monitor = Monitor(config={"console": {"enabled": False}})
+        >>> monitor.announce("stage 2: code", step=5000)
+
+        Args:
+            text: what changes, for the people who read the incidents.
+            step: first step that is trained in the new way, known ahead or just past; None: the next one.
+            what: data_stage, batch_size, sequence_length, learning_rate or other.
+            completed_steps: optimizer steps completed by now; None: as many as the newest sample says.
+        """
+        if self._forks == _forks:
+            with self._lock:
+                self._guarded("an announcement failed", self._announce, text, step, what, completed_steps)
+
+    def _announce(self, text: str, step: int | None, what: WhatChanges, completed_steps: int | None) -> None:
+        is_early = not self._is_running
+        if completed_steps is None:
+            completed_steps = 0 if is_early else max(self.detector.last_step or 0, self._started_at)
+        try:
+            said = Announcement.of(text, step, what, completed_steps)
+        except ValueError as error:
+            logger.error("announce is left out: %s", error)
+            return
+        if is_early:
+            self._said_early.append((text, step, what))
+        elif said.is_past:
+            # A program says what it always says when it starts, also when it resumes long after.
+            if said.step > self._started_at:
+                logger.warning("announce is left out: step %d is past for too long to explain anything", said.step)
+        elif self._announced.add(said) and self._log is not None:
+            self._guarded("the run log failed", self._log.write_announcement, said)
 
     def _observe(self, sample: Sample) -> list[Event]:
         sample = _plain(sample)
@@ -145,11 +196,13 @@ class Monitor:
             meta = {**(sample.meta or {}), "resumed_from": self._resumed_from}
             sample = Sample(sample.step, sample.metrics, sample.tokens_seen, sample.time, meta)
             self._resumed_from = None
-        events = self._detect(sample)
+        seen = self._announced.carried_by(sample)
+        events = self._detect(seen)
         if self._log is not None:
+            # What it carries has a record of its own.
             self._guarded("the run log failed", self._write, self._log, sample, events)
         if self._sinks:
-            shown = self._shown(sample)
+            shown = self._shown(seen)
             for sink in self._sinks:
                 sink.put(shown, events)
         return events
@@ -216,9 +269,10 @@ class Monitor:
 
     def _continue(self, path: Path, step: int) -> None:
         try:
-            last = restore(self.detector, path, step)
+            last = restore(self.detector, path, step, self._announced)
         except Exception:
             self.detector = InstabilityDetector(self.config)
+            self._announced = Announcements()
             logger.exception("%s: the past of this run cannot be read; detection starts afresh at step %d", path, step)
             return
         self.tokens_seen = last.tokens_seen if last is not None and last.step == step else None

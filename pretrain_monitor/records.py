@@ -121,15 +121,19 @@ def samples_in(
     announced = Announcements() if announced is None else announced
     broken = 0
     for record in records:
-        try:
-            if record["type"] == "sample":
+        if record["type"] == "sample":
+            try:
                 yield announced.carried_by(_sample(record))
-            elif record["type"] == "announcement":
-                announced.add(Announcement.from_json(record))
-            elif record["type"] == "run":
-                announced.begin(record.get("resumed_from"))
-        except _BROKEN:
-            broken += 1
+            except _BROKEN:
+                broken += 1
+        elif record["type"] == "run":
+            announced.begin(record.get("resumed_from"))
+        elif record["type"] == "announcement":
+            said = announcement_of(record)
+            if said is not None:
+                announced.add(said)
+            else:
+                logger.warning("%s: dropped an announcement that this version cannot read", path)
     if broken:
         logger.warning("%s: dropped %d records that are no samples", path, broken)
 
@@ -160,6 +164,14 @@ def event_of(record: dict[str, Any]) -> Event | None:
     # What prints them formats steps as numbers and names the leading signal.
     is_whole = incident.signals and all(isinstance(text, str) for text in texts) and all(type(s) is int for s in steps)
     return event if is_whole and isinstance(incident.evidence, Mapping) else None
+
+
+def announcement_of(record: dict[str, Any]) -> Announcement | None:
+    """The announcement in a record; None if it is damaged, or in a form that only a newer version knows."""
+    try:
+        return Announcement.from_json(record)
+    except _BROKEN:
+        return None
 
 
 def _sample(record: dict[str, Any]) -> Sample:

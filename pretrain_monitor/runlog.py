@@ -1,7 +1,7 @@
 """The run log: append-only JSON lines that survive the process which writes them.
 
-``run.jsonl`` holds one record a line: ``run`` opens a session, ``sample``, ``event`` and ``snapshot`` records follow,
-and ``end`` closes it.
+``run.jsonl`` holds one record a line: ``run`` opens a session, ``sample``, ``event``, ``announcement`` and ``snapshot``
+records follow, and ``end`` closes it.
 A session that resumes from step k supersedes every earlier record past step k; nothing is ever rewritten.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .announcing import Announcement
 from .lines import line, sample_line
 from .rundir import RunDirectoryError, RunDirectoryLock, is_deleted
 from .telemetry import Event, Sample
@@ -70,6 +71,10 @@ class RunLog:
     def write_events(self, events: Sequence[Event]) -> None:
         if events:
             self._append(b"".join(line("event", event.to_json()) for event in events))
+
+    def write_announcement(self, announcement: Announcement) -> None:
+        """Append what a human said; a sample still to come is to carry it."""
+        self._append(line("announcement", {**announcement.to_json(), "time": time.time()}))
 
     def write_snapshot(self, step: int, key: dict[str, Any], state: dict[str, Any]) -> None:
         """Append the detector's state after ``step``; ``key`` says under which settings it was made."""

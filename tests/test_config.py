@@ -32,6 +32,15 @@ def test_a_mapping_a_file_and_a_config_say_the_same(tmp_path: Path):
         ({"false_alarms_per_10k_steps": 0}, "greater than or equal to 0.000001"),
         ({"transform": "sqrt"}, "'auto', 'log' or 'linear'"),
         ({"warmup_steps": 5, "memory_steps": 1}, "(and 1 more)"),
+        ({"schedule": [{"stepp": 5}]}, "unknown setting 'schedule.0.stepp'; did you mean 'step'?"),
+        ({"schedule": [{"step": 5, "what": "stage"}]}, "schedule.0.what = 'stage': input should be 'data_stage', "),
+        ({"schedule": [{"step": 5, "tokens": 7}]}, "schedule.0 = {'step': 5, 'tokens': 7}: give either step or tokens"),
+        ({"schedule": [{"note": "x"}]}, "schedule.0 = {'note': 'x'}: give either step or tokens"),
+        ({"schedule": [{"step": 0}]}, "schedule.0.step = 0: input should be greater than or equal to 1"),
+        ({"schedule": [{"tokens": "many"}]}, "schedule.0.tokens = 'many': input should be a valid number"),
+        ({"schedule": [{"tokens": float("inf")}]}, "schedule.0.tokens = inf: input should be a finite number"),
+        ({"schedule": [7]}, "schedule.0 = 7: input should be settings as key: value"),
+        ({"schedule": {"step": 5}}, "schedule = {'step': 5}: input should be a list"),
         ([1, 2], "expected settings as key: value, got list"),
     ],
 )
@@ -58,6 +67,29 @@ def test_a_broken_config_file_is_one_line_with_its_name(tmp_path: Path, content:
 def test_a_config_file_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match="no such config file"):
         load_config(tmp_path / "nothing.yaml")
+
+
+def test_planned_changes_come_from_yaml_with_numbers_as_people_write_them(tmp_path: Path):
+    path = tmp_path / "monitor.yaml"
+    path.write_text(
+        'schedule:\n  - {step: 5000, note: "stage 2: code"}\n  - {tokens: 2.0e9, what: batch_size}\n  - {tokens: 3e9}\n'
+    )
+    first, second, third = load_config(path).schedule
+    assert (first.step, first.what, first.note) == (5000, "data_stage", "stage 2: code")
+    assert (second.tokens, second.what, third.tokens) == (2e9, "batch_size", 3e9)
+
+
+def test_a_snapshot_made_under_another_plan_is_not_used():
+    assert load_config({"schedule": [{"step": 5}]}).detection_key() != MonitorConfig().detection_key()
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.name)
+def test_the_plan_in_the_comments_of_a_preset_can_be_used(preset: Path, tmp_path: Path):
+    plan = preset.read_text().partition("# schedule:\n")[2]
+    lines = [line.removeprefix("#") for line in plan.splitlines() if line.startswith("#   - ")]
+    copy = tmp_path / "copy.yaml"
+    copy.write_text("\n".join([preset.read_text(), "schedule:", *lines] if lines else [preset.read_text()]))
+    assert len(load_config(copy).schedule) == len(lines)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import MonitorConfig
+from ..config import MonitorConfig, WhatChanges
 from ..distributed import is_distributed
 from ..monitor import Monitor
 from ..sinks.base import Sink
@@ -69,6 +69,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._learning_rate: Scalar = None
         self._loss_scale: Scalar = None
         self._trainer_tokens = 0
+        self._state: Any = None  # of the trainer, from the start of training to its end
         self._waiting: dict[str, Any] | None = None  # a step whose gradient norm may still come with the log
 
     @property
@@ -89,12 +90,25 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._exact.attach(trainer)
         return self
 
+    def announce(self, text: str, *, step: int | None = None, what: WhatChanges = "data_stage") -> None:
+        """Say that the run is changed on purpose, at any time and from any thread. Never raises.
+
+        Args:
+            text: what changes, for the people who read the incidents; what rank 0 says counts.
+            step: first step that is trained in the new way, known ahead or just past; None: the next one.
+            what: data_stage, batch_size, sequence_length, learning_rate or other.
+        """
+        state = self._state
+        completed = None if state is None else state.global_step
+        self.monitor.announce(text, step=step, what=what, completed_steps=completed)
+
     @guarded
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._close("restarted", wait=False)
         # First of all: whatever fails below on this rank alone, it has to take part in what the ranks do together.
         self._gather = StepGatherer(self.monitor, is_writer=state.is_world_process_zero)
         atexit.register(self._at_exit, os.getpid())
+        self._state = state
         self._forget()
         self._trainer_tokens = state.num_input_tokens_seen
         # It may have been attached to another trainer than the one that calls.
@@ -219,6 +233,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             self._send_waiting()
         self._forward.detach()
         gather, self._gather = self._gather, None
+        self._state = None
         if gather is not None:
             atexit.unregister(self._at_exit)
             try:

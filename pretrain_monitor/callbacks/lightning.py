@@ -17,7 +17,7 @@ except ImportError as error:
 import torch
 from torch import Tensor
 
-from ..config import MonitorConfig
+from ..config import MonitorConfig, WhatChanges
 from ..distributed import full_scalar, global_grad_norm
 from ..monitor import Monitor
 from ..sinks.base import Sink
@@ -79,6 +79,17 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
     def incidents(self) -> list[Incident]:
         """Every incident so far in its latest state; empty on every rank but 0."""
         return self.monitor.incidents
+
+    def announce(self, text: str, *, step: int | None = None, what: WhatChanges = "data_stage") -> None:
+        """Say that the run is changed on purpose, at any time and from any thread. Never raises.
+
+        Args:
+            text: what changes, for the people who read the incidents; what rank 0 says counts.
+            step: first step that is trained in the new way, known ahead or just past; None: the next one.
+            what: data_stage, batch_size, sequence_length, learning_rate or other.
+        """
+        completed = None if self._gather is None else self._step
+        self.monitor.announce(text, step=step, what=what, completed_steps=completed)
 
     @guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("LoopMonitor needs torch: pip install torch") from error
 
-from ..config import ConfigError, MonitorConfig
+from ..config import ConfigError, MonitorConfig, WhatChanges
 from ..distributed import is_main_rank
 from ..monitor import Monitor
 from ..sinks.base import Sink
@@ -129,6 +129,22 @@ class LoopMonitor:
             weight=tokens,
             metrics=metrics,
         )
+
+    def announce(self, text: str, *, step: int | None = None, what: WhatChanges = "data_stage") -> None:
+        """Say that the run is changed on purpose, at any time and from any thread. Never raises.
+
+        >>> with LoopMonitor(None, {"console": {"enabled": False}}) as monitor:
+        ...     monitor.announce("stage 2: code")
+
+        Args:
+            text: what changes, for the people who read the incidents; what rank 0 says counts.
+            step: first step that is trained in the new way, known ahead or just past; None: the next one.
+            what: data_stage, batch_size, sequence_length, learning_rate or other.
+        """
+        if self._is_open:
+            self.monitor.announce(text, step=step, what=what, completed_steps=self.global_step)
+        else:
+            self._tell_once("announce", "announce() after close() is ignored")
 
     def checkpointed(self) -> None:
         """Say, on every rank, that you saved a checkpoint: all steps up to it are in the log then, also if the run is

@@ -18,6 +18,7 @@ _NEEDS_ROWS = 8
 _THIRD_TO_THIRD = 8  # rows between the middles of the first and the last third
 _LEVEL_SD = 1.0
 _FLAT_SD = 1.5
+_GOES_ON_SD, _BEYOND = 0.4, 1.3
 
 
 class Settled(NamedTuple):
@@ -88,13 +89,19 @@ def second_rise(y: Floats, autocorrelation: float) -> Rise | None:
         newest = y[-count:]
         if len(y) < _NEEDS_ROWS + count or newest[-1] < each:
             continue
-        before = settled(y[:-count])
+        before_rows = y[:-count][-REFERENCE_ROWS:]
+        before = settled(before_rows)
         if before is None or before.slope > slope:
             continue
         # What was rising already may go on rising.
         goes_on = max(before.slope, 0.0) / _THIRD_TO_THIRD * (REFERENCE_ROWS + count) / 2
         rise = (newest - before.level - goes_on) / before.spread
         score, limit = float(np.mean(rise)), mean * _spread_of_mean(count, autocorrelation)
+        # A rise that started at the onset and goes on reaches as far by itself.
+        reach = 1 + (len(before_rows) + count) / max(len(y) - count - len(before_rows) / 2, 1) / 2
+        goes_on = before.slope > _GOES_ON_SD and float(np.mean(newest)) < _BEYOND * reach * before.level
+        if count > _SHAPES[0].rows and goes_on:
+            continue
         if score > limit and np.sum(rise < each) <= count // 8:
             return Rise(count, before, score, limit)
     return None

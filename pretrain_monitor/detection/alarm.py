@@ -19,6 +19,7 @@ class Chart(StrEnum):
     SCHEDULE = "schedule"
     PLATEAU = "plateau"
     DRIFT = "drift"
+    JOINT = "joint"
 
 
 @dataclass(frozen=True, slots=True)

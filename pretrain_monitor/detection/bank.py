@@ -12,7 +12,8 @@ import numpy as np
 from .alarm import Alarm, Chart
 from .charts import CHART_ROWS, LEVEL_SHIFTS, SCALE_RATIOS, chart_step
 from .codec import decode, encode
-from .history import History
+from .history import COARSE_STEPS, History
+from .joint import JointRule
 from .judge import COOL_DOWN, Judge
 from .residual import (
     AUTO_DEN,
@@ -31,17 +32,22 @@ from .residual import (
     VARIANCE,
     Floats,
     initial_rows,
+    local_spread,
     residual_step,
     settle_noise,
 )
 from .scalar import FEW_SIGNALS, chart_step_one, residual_step_one
 from .scales import Scales, Transform, from_scale, to_scale
+from .thresholds import OUTLIER_LEVEL
 
 _STATE_ROWS = RESIDUAL_ROWS + CHART_ROWS
 _LEVEL_ROWS = slice(RESIDUAL_ROWS, RESIDUAL_ROWS + len(LEVEL_SHIFTS))
 _SCALE_ROWS = slice(_LEVEL_ROWS.stop, _STATE_ROWS)
 _NOISE_ROWS = (VARIANCE, AUTO_NUM, AUTO_DEN, SLOPE)
 _SETTLE_SAMPLES = 96
+_NOISE_SAMPLES = 48
+# Where a sample stands for many steps, one far off trend is told from here on: the run is not young any more.
+_COARSE_FROM = 52
 # Half a unit of the last digit of a log with five significant digits: nothing smaller is a change.
 _RELATIVE_FLOOR = 3e-5
 
@@ -69,6 +75,7 @@ class SignalBank:
         self._mature_at = max(MATURE_SAMPLES, 2 * memory, warmup + 1)
         self._scales = Scales(transform)
         self._judge = Judge(false_alarms_per_10k)
+        self._joint = JointRule(false_alarms_per_10k)
         self._column: dict[str, int] = {}
         self._few = few
         # One column a signal; for few signals the lists are the truth and the array only their image.
@@ -78,6 +85,7 @@ class SignalBank:
         self._is_ready = np.zeros(0, dtype=bool)
         self._waiting: list[int] = []  # columns that are not ready
         self._all_mature = False
+        self._outlier_from = warmup
 
     def update(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
         """Take in one sample; return the alarms it raises, in the order of the signals."""
@@ -96,6 +104,9 @@ class SignalBank:
                     if name in metrics:
                         alarms.append(Alarm(name, Chart.NONFINITE, math.inf, math.inf, metrics[name]))
         self.history.append(step, row)
+        if not self._all_mature:
+            is_coarse = self.history.steps_per_row() >= COARSE_STEPS
+            self._outlier_from = min(_COARSE_FROM, self._warmup) if is_coarse else self._warmup
         if self._waiting:
             self._warm_up(row)
         values = row if self._lists is not None else np.array(row)
@@ -145,7 +156,8 @@ class SignalBank:
         if column is None or not self._is_ready[column]:
             return None
         state = self._state[:, column] if self._lists is None else self._lists[column]
-        return [float(state[row]) for row in _NOISE_ROWS]
+        # Before the charts begin little is known, and nothing worth keeping.
+        return [float(state[row]) for row in _NOISE_ROWS] if state[SEEN] > self._warmup else None
 
     def put_back(self, name: str, noise: list[float], rows: int) -> None:
         """Go on from where a signal is now, judged by its last ``rows`` samples, with the noise it had before an event.
@@ -159,8 +171,12 @@ class SignalBank:
         with self._as_arrays():
             state = self._state[:, column]
             is_log = bool(self._scales.is_log[column])
+            learned = state[VARIANCE]
             state[list(_NOISE_ROWS)] = noise
-            state[VARIANCE] = max(state[VARIANCE], state[FLOOR])
+            # A run that has become noisier meanwhile must not be held to the noise it had.
+            _, recent = self.history.column(column, self.history.rows - _NOISE_SAMPLES)
+            now = local_spread(to_scale(recent, is_log=is_log)) ** 2
+            state[VARIANCE] = max(noise[0], min(now, learned), state[FLOOR])
             state[LEVEL] = float(np.median(to_scale(values, is_log=is_log)))
             state[LAST] = 0.0
             state[RESIDUAL_ROWS:] = 0.0
@@ -214,17 +230,27 @@ class SignalBank:
             if seen <= self._warmup:
                 state[RESIDUAL_ROWS:] = [0.0] * CHART_ROWS
                 level = scale = 0.0
-                if seen <= self._warmup - COOL_DOWN:
+                if seen <= min(self._warmup - COOL_DOWN, self._outlier_from):
                     continue
             elif seen == self._mature_at:
                 self._check_maturity()
-            is_quiet = self._judge.pass_one(column)
+            is_quiet = self._judge.pass_one(column, learns=seen > self._warmup - COOL_DOWN)
             if self._judge.is_notable(column, u, level, scale):
                 may_alarm = seen > self._warmup
-                fired = self._judge.judge(column, u, level, scale, is_quiet=is_quiet, may_alarm=may_alarm)
+                fired = self._judge.judge(
+                    column, u, level, scale, is_quiet=is_quiet, may_alarm=may_alarm or seen > self._outlier_from
+                )
+                alarms += self._jointly(column, u, value, seen)
                 if fired:
                     alarms += self._alarms(column, value, state, fired)
         return alarms
+
+    def _jointly(self, column: int, u: float, value: float, seen: float) -> list[Alarm]:
+        """What a value that stands out says together with the other signal of its pair."""
+        if u <= OUTLIER_LEVEL or seen <= self._outlier_from:
+            return []
+        probability = self._judge.outlier_probability(column, u)
+        return self._joint.update(self.history.rows - 1, self.names[column], u, probability, value)
 
     def _advance_together(self, values: Floats, is_complete: bool) -> list[Alarm]:
         """One step of the charts for many signals, all at once."""
@@ -256,20 +282,21 @@ class SignalBank:
                 scale[waits] = 0.0
             learns = seen > self._warmup - COOL_DOWN
             self._check_maturity()
-            if not learns.any():
+            if not (learns | (seen > self._outlier_from)).any():
                 return []
         quiet = self._judge.pass_together(columns, learns)
-        notable = self._judge.notable(columns, u, level, scale) & learns
+        notable = self._judge.notable(columns, u, level, scale) & (learns | (rows[SEEN] > self._outlier_from))
         if not notable.any():
             return []
         alarms: list[Alarm] = []
         places = np.flatnonzero(notable)
         # One conversion of all instead of one per signal: a numpy scalar costs more than the judgement.
-        taken = (u, level, scale, quiet, rows[SEEN] > self._warmup)
+        taken = (u, level, scale, quiet, rows[SEEN] > self._outlier_from)
         entries = zip(places.tolist(), *(array[places].tolist() for array in taken), strict=True)
         for place, u_, level_, scale_, is_quiet, may_alarm in entries:
             column = place if isinstance(columns, slice) else int(columns[place])
             fired = self._judge.judge(column, u_, level_, scale_, is_quiet=is_quiet, may_alarm=may_alarm)
+            alarms += self._jointly(column, u_, float(values[column]), float(rows[SEEN][place]))
             if fired:
                 alarms += self._alarms(column, float(values[column]), state[:, place], fired)
         return alarms
@@ -378,6 +405,7 @@ class SignalBank:
             "is_log": self._scales.is_log.tolist(),
             "is_ready": self._is_ready.tolist(),
             "judge": self._judge.state_dict(),
+            "joint": self._joint.state_dict(),
             "history": self.history.state_dict(),
         }
 
@@ -387,6 +415,7 @@ class SignalBank:
         self._scales.restore(self.names, state["is_log"])
         self._is_ready = np.array(state["is_ready"], dtype=bool)
         self._judge.load_state_dict(state["judge"])
+        self._joint.load_state_dict(state["joint"])
         self.history.load_state_dict(state["history"])
         self._state[:] = decode(state["state"])
         self._lists = []  # not the truth any more

@@ -19,7 +19,7 @@ _DIVERGED_RISE = math.log(1.25)  # and still rising ...
 _DIVERGED_FAR = math.log(1.6)  # ... or not
 _BLOCK_ROWS = 8
 _MOST = 0.7
-_STAYS = 0.5
+_STAYS = 0.45
 _DRIFT_ROWS = 16  # a rise that takes longer is no jump
 
 
@@ -62,17 +62,18 @@ def classify_loss(
 
 def _rise_rows(since: Floats) -> int:
     """How many rows a slow change takes to reach most of its height."""
-    blocks = _blocks(since)
-    return int(np.argmax(blocks > _MOST * blocks.max())) * _BLOCK_ROWS
+    blocks = _blocks(since, _BLOCK_ROWS)
+    reached = max(float(np.median(since[-len(since) // 4 :])), 0.8 * float(blocks.max()))
+    return int(np.argmax(blocks > _MOST * reached)) * _BLOCK_ROWS
 
 
 def _top(since: Floats) -> float:
     """The highest level of some rows; what comes down from it by half is a spike on its way back."""
-    return float(_blocks(since).max())
+    return float(_blocks(since, max(_BLOCK_ROWS, len(since) // 6)).max())
 
 
-def _blocks(since: Floats) -> Floats:
-    return np.array([float(np.median(part)) for part in np.array_split(since, max(len(since) // _BLOCK_ROWS, 1))])
+def _blocks(since: Floats, rows: int) -> Floats:
+    return np.array([float(np.median(part)) for part in np.array_split(since, max(len(since) // rows, 1))])
 
 
 def _run_length(high: np.ndarray) -> int:

@@ -6,9 +6,11 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
-from ..config import ScheduledChange, WhatChanges
+from ..announcing import KEY as ANNOUNCED
+from ..announcing import announced_in
+from ..config import ScheduledChange
 from .lasting import LastingLevel, Shift
 from .messages import two_numbers
 
@@ -29,7 +31,6 @@ _RATE_JUMP = 1.25  # one-step change of the learning rate, in either direction .
 _RATE_GROWTH = 2.0  # ... and this many times what the schedule did from one sample to the next before
 _RATE_NEEDS, _RATE_KEEPS = 2, 16
 
-_WHATS: tuple[str, ...] = get_args(WhatChanges)
 _WORDS = {"batch_tokens": "tokens per step"}
 
 
@@ -95,8 +96,11 @@ class RunContext:
             if self._step is not None:
                 self._gaps = self._gaps[1], step - self._step
             self._step = step
-        if meta and "announced" in meta:
-            self._take_announced(step, meta["announced"])
+        if meta and ANNOUNCED in meta:
+            for said in announced_in(step, meta):
+                change = Change(said.step, said.what, said.text, None, None, True)
+                if change not in self._changes:
+                    self._changes.append(change)
         for name in _TOLERANCES:
             if name in metrics:
                 self._take_size(step, name, metrics[name])
@@ -107,7 +111,9 @@ class RunContext:
             self._take_rate(step, rate)
 
     def near(self, first_step: int, last_step: int, slack: int) -> list[Change]:
-        """The changes that can explain a shift which began from ``first_step`` to ``last_step``, in order of steps.
+        """The changes that can explain a shift which began from ``first_step`` to ``last_step``.
+
+        In order of steps, of one step those first that a human spoke of.
 
         A change explains what begins from two samples before it to ``slack`` steps after it. One seen in telemetry
         counts from its first sample on, and no longer if it turns out to have been a single odd batch.
@@ -117,7 +123,7 @@ class RunContext:
         observed = [*self._changes, *self._unsettled()]
         close = [c for c in (*declared, *observed) if first_step - slack <= c.step <= latest]
         declared += [change for change in self._changes if change.is_declared]
-        return sorted((self._with_verdict(c, declared) for c in close), key=lambda c: (c.step, not c.is_declared))
+        return sorted((self._with_verdict(c, declared) for c in close), key=lambda c: (c.step, c.before is not None))
 
     def _with_verdict(self, change: Change, declared: Sequence[Change]) -> Change:
         # Asked late, because it may be announced after it was seen.
@@ -129,17 +135,6 @@ class RunContext:
 
     def _unsettled(self) -> list[Change]:
         return [_seen(name, shift) for name, level in self._levels.items() if (shift := level.unsettled) is not None]
-
-    def _take_announced(self, step: int, announced: Any) -> None:
-        # It comes from a log that anybody may have written.
-        for entry in announced if isinstance(announced, list | tuple) else ():
-            text = entry.get("text") if isinstance(entry, Mapping) else None
-            if isinstance(text, str):
-                what, at = entry.get("what"), entry.get("step")
-                what = what if what in _WHATS else "other"
-                change = Change(at if type(at) is int else step, what, text, None, None, True)
-                if change not in self._changes:
-                    self._changes.append(change)
 
     def _take_size(self, step: int, name: str, value: float) -> None:
         if not math.isfinite(value) or (value <= 0 and name != "data_stage"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MonitorConfig, load_config
-from ..telemetry import Change, Event, Incident, Sample, Status
+from ..telemetry import Change, Event, Incident, Sample
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .early import EarlyLossRule
@@ -195,7 +195,7 @@ class InstabilityDetector:
     def _remember(self, events: list[Event]) -> list[Event]:
         for event in events:
             if event.change is Change.CLOSED and event.incident.is_alert:
-                self._slow.restart(at_new_level=event.incident.status is Status.PERSISTENT)
+                self._slow.restart()
             self._incidents[event.incident_id] = event.incident
         return events
 

@@ -11,6 +11,10 @@ from .residual import Floats
 
 KEPT_ROWS = 1024
 _WAITING_ROWS = 64
+_GAP_ROWS = 8
+# A sample that stands for so many steps is no single batch: where they were averaged, all of them were high, and where
+# only the last was logged, it would be a rare chance to log just the bad one.
+COARSE_STEPS = 5
 
 
 class History:
@@ -60,6 +64,11 @@ class History:
         if self._waiting:
             return self._waiting[-1][1][column]
         return float(self._values[self._end - 1, column])
+
+    def steps_per_row(self) -> int:
+        """Optimizer steps from one of the newest rows to the next."""
+        reach = min(self.rows - 1, _GAP_ROWS)
+        return round((self.step_of(self.rows - 1) - self.step_of(self.rows - 1 - reach)) / reach) if reach > 0 else 1
 
     def column(self, column: int, since_row: int) -> tuple[np.ndarray, Floats]:
         """Row numbers and values of one signal's finite samples from ``since_row`` on, as far as they are kept."""

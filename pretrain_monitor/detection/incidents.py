@@ -47,6 +47,7 @@ class IncidentTracker:
         self._confirm_rows = confirm_rows
         self._open: OpenIncident | None = None
         self._last_id = ""
+        self._last_alert: tuple[int, int] | None = None  # first and last row
         self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
@@ -102,8 +103,9 @@ class IncidentTracker:
             self._join(step, row, incident, alarm)
         severity = max(incident.severity, severity_of(incident, self._outlier_rows()), key=lambda s: s.rank)
         if severity > incident.severity:
+            if not incident.severity.is_alert:
+                incident.detected_step = step
             incident.severity = severity
-            incident.detected_step = step
         incident.last_alarm_row = row
         incident.last_alarm_step = step
         if is_new:
@@ -154,7 +156,7 @@ class IncidentTracker:
         baseline = incident.baselines.get("loss")
         if baseline is None or incident.kind is Kind.PLATEAU:
             return []
-        since = max(incident.opened_row + 1, row + 1 - LOOKS_BACK)
+        since = max(incident.opened_row + 1, row + 1 - 2 * LOOKS_BACK)
         rows, y = residuals_since(self._bank, "loss", baseline, since, row)
         if not len(rows) or rows[-1] != row or (rise := second_rise(y, self._bank.autocorrelation("loss"))) is None:
             return []
@@ -179,6 +181,8 @@ class IncidentTracker:
             is_back = before.level < _TAIL_SHARE * float(top)
             if not is_back and incident.kind is Kind.SPIKE:
                 incident.kind = Kind.LEVEL_SHIFT
+        if is_back:
+            end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, Status.RECOVERED if is_back else Status.PERSISTENT)
         self._open = another
         return event
@@ -214,6 +218,7 @@ class IncidentTracker:
             onset_row=onset_row,
             onset_step=self._bank.history.step_of(onset_row),
         )
+        incident.facts["steps_per_sample"] = self._bank.history.steps_per_row()
         # A slow change began long before its alarm.
         before = onset_row if alarm.chart is Chart.DRIFT else row
         for name in ("loss", "grad_norm"):
@@ -262,7 +267,8 @@ class IncidentTracker:
             incident.was_log[name] = self._bank.is_log(name)
 
     def _trend_before(self, name: str, row: int) -> FrozenBaseline | None:
-        return trend_before(self._bank, name, row, self.early_reference)
+        past = self._last_alert if self._last_alert is not None and self._last_alert[1] < row else None
+        return trend_before(self._bank, name, row, self.early_reference, past)
 
     def _is_sustained(self, incident: OpenIncident) -> bool:
         """Whether the loss is far above trend for several rows: too few for the level chart, too many for a batch."""
@@ -325,6 +331,9 @@ class IncidentTracker:
             end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, status)
         if incident.severity.is_alert:
+            last = incident.end_row if status is Status.RECOVERED and incident.end_row else self._bank.history.rows - 1
+            self._last_alert = (incident.onset_row, last - 1)
+        if incident.severity.is_alert:
             for name, noise in incident.noises.items():
                 if self._bank.is_log(name) == incident.was_log[name]:
                     self._bank.put_back(name, noise, RECENT_ROWS)
@@ -338,6 +347,7 @@ class IncidentTracker:
         return {
             "open": None if self._open is None else self._open.to_json(),
             "last_id": self._last_id,
+            "last_alert": self._last_alert,
             "last_outlier": {name: [row, asdict(alarm)] for name, (row, alarm) in self._last_outlier.items()},
             "early_reference": self.early_reference,
             "learning_rate": self.learning_rate,
@@ -346,6 +356,7 @@ class IncidentTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._open = None if state["open"] is None else OpenIncident.from_json(state["open"])
         self._last_id = state["last_id"]
+        self._last_alert = None if state["last_alert"] is None else (state["last_alert"][0], state["last_alert"][1])
         self._last_outlier = {name: (row, _alarm(alarm)) for name, (row, alarm) in state["last_outlier"].items()}
         self.early_reference = state["early_reference"]
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])

@@ -58,12 +58,12 @@ class Judge:
         self._learned[column] = 0.0
         self._level_peak[column] = self._scale_peak[column] = 0.0
 
-    def pass_one(self, column: int) -> bool:
+    def pass_one(self, column: int, *, learns: bool = True) -> bool:
         """Count one sample of a signal; whether the tail may learn from it."""
-        is_quiet = bool(self._cool[column] <= 0)
+        is_quiet = bool(self._cool[column] <= 0) and learns
         if is_quiet:
             self._learned[column] += 1
-        else:
+        elif self._cool[column] > 0:
             self._cool[column] -= 1
         return is_quiet
 
@@ -102,7 +102,7 @@ class Judge:
         return found
 
     def judge(
-        self, column: int, u: float, level: float, scale: float, *, is_quiet: bool, may_alarm: bool, may_be_outlier: bool = False
+        self, column: int, u: float, level: float, scale: float, *, is_quiet: bool, may_alarm: bool
     ) -> list[tuple[Chart, float, float]]:
         """Charts over their thresholds at a notable sample, with score and threshold; then learn from it.
 
@@ -110,7 +110,7 @@ class Judge:
         """
         tails, budget = self._tails[column], self._budgets[column]
         tails.samples = float(self._learned[column])
-        fired = tails.exceeded(u, level, scale, budget) if may_alarm or may_be_outlier else []
+        fired = tails.exceeded(u, level, scale, budget) if may_alarm else []
         if is_quiet and u > OUTLIER_LEVEL:
             tails.learn_outlier(u, budget.outlier)
         if level < EXCURSION_ENDS and (peak := float(self._level_peak[column])):
@@ -132,6 +132,11 @@ class Judge:
             tails.forget()
             self._learned[column] = tails.samples
         return fired
+
+    def outlier_probability(self, column: int, u: float) -> float:
+        """How often a signal's quiet noise is as far above trend as ``u``."""
+        self._tails[column].samples = float(self._learned[column])
+        return self._tails[column].outlier_probability(u)
 
     def state_dict(self) -> dict[str, Any]:
         return {

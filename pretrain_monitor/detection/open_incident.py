@@ -11,6 +11,14 @@ from .alarm import Chart
 from .changepoint import FrozenBaseline
 
 
+_VITAL = ("loss", "grad_norm", "learning_rate", "param_norm", "update_rms", "update_norm")
+
+
+def is_vital(signal: str) -> bool:
+    """Whether a NaN of a signal, or of its part for a group as in ``grad_norm/embedding``, means broken weights."""
+    return signal.partition("/")[0] in _VITAL
+
+
 @dataclass(slots=True)
 class OpenIncident:
     """What is remembered of the incident under way; everything else is read from the history when needed."""
@@ -52,7 +60,7 @@ class OpenIncident:
     @property
     def is_nonfinite(self) -> bool:
         """Whether what makes the run useless became NaN or infinite."""
-        return any(self.has(name, Chart.NONFINITE) for name in ("loss", "grad_norm", "learning_rate"))
+        return any(Chart.NONFINITE in charts and is_vital(name) for name, charts in self.charts.items())
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)

@@ -61,16 +61,25 @@ def settle_noise(rows: Floats, recent: Floats) -> None:
         rows: the state of the signal, changed in place.
         recent: its newest values on the scale on which it is judged, oldest first, at least 32.
     """
-    half = len(recent) // 2
-    first, second = np.median(recent[:half]), np.median(recent[half:])
-    slope = (second - first) / (len(recent) - half)
-    residual = recent - slope * np.arange(len(recent))
-    residual -= np.median(residual)
-    spread = 1.4826 * float(np.median(np.abs(residual)))
+    residual = _around_line(recent)
+    spread = local_spread(recent)
     rows[VARIANCE] = max(min(spread, 1e150) ** 2, rows[FLOOR])
     z = np.clip(residual / np.sqrt(rows[VARIANCE]), -CLIP, CLIP)
     rows[AUTO_NUM] = float(np.mean(z[1:] * z[:-1]))
     rows[AUTO_DEN] = max(float(np.mean(z * z)), 1e-12)
+
+
+def local_spread(recent: Floats) -> float:
+    """Robust sd of values around a straight line through the medians of their halves."""
+    return 1.4826 * float(np.median(np.abs(_around_line(recent))))
+
+
+def _around_line(recent: Floats) -> Floats:
+    half = len(recent) // 2
+    first, second = np.median(recent[:half]), np.median(recent[half:])
+    slope = (second - first) / (len(recent) - half)
+    residual = recent - slope * np.arange(len(recent))
+    return np.asarray(residual - np.median(residual))
 
 
 def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: bool) -> Floats:

@@ -54,6 +54,8 @@ def is_raised(
     """
     if incident.lead == "learning_rate":
         return _is_rate_off(incident, learning_rate)
+    if incident.kind is Kind.NONFINITE and _is_still_nonfinite(bank, incident):
+        return True
     baseline = incident.baselines.get(incident.lead)
     if baseline is None:
         return False
@@ -95,6 +97,12 @@ def is_still_rising(bank: SignalBank, incident: OpenIncident) -> bool:
 def _is_slow(incident: OpenIncident) -> bool:
     """Whether only the chart of blocks has seen the change."""
     return incident.has("loss", Chart.DRIFT) and not incident.has("loss", Chart.LEVEL, Chart.EARLY)
+
+
+def _is_still_nonfinite(bank: SignalBank, incident: OpenIncident) -> bool:
+    """Whether the signal that became NaN or infinite has had no number since."""
+    column = bank.column(incident.facts["first_nonfinite"]["signal"])
+    return column is not None and not len(bank.history.column(column, incident.facts["last_nonfinite_row"])[0])
 
 
 def was_raised(bank: SignalBank, incident: OpenIncident, row: int) -> bool:
@@ -155,7 +163,7 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
     ]
     # A second peak too short for a segment has had its alarm, and the incident was not over before it.
     last = max(last, int(np.searchsorted(rows, incident.last_rise_row.get(lead, 0))))
-    incident.end_row = int(rows[last + 1]) if last + 1 < len(rows) else None
+    incident.end_row = int(rows[last + 1]) if last + 1 < len(rows) and not _is_slow(incident) else None
 
 
 def end_where_it_came_back(bank: SignalBank, incident: OpenIncident) -> None:
@@ -165,6 +173,9 @@ def end_where_it_came_back(bank: SignalBank, incident: OpenIncident) -> None:
         return
     rows, y = residuals_since(bank, lead, baseline, incident.onset_row, incident.counted_row)
     if len(y):
+        if _is_slow(incident):
+            incident.end_row = int(rows[max(len(rows) - 3 * RECENT_ROWS, 0)])
+            return
         high = np.flatnonzero(y > RAISED_SD)
         incident.end_row = int(rows[min(high[-1] + 1 if len(high) else 1, len(rows) - 1)])
 

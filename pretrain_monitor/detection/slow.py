@@ -37,7 +37,8 @@ _EARLY_MARGIN = 4.0
 _MEMORY_BLOCKS = 32
 _KEPT_BLOCKS = 64
 _BEFORE_BLOCKS = 6
-_MIN_RISE_SD = 0.6
+_NO_RISE_SD, _RISE_SD = 0.5, 1.8
+_NEW_LEVEL_SD = 2.0
 SHARE = 0.2  # of the false-alarm budget
 
 
@@ -57,6 +58,7 @@ class SlowChart:
         self._since = [0] * len(LEVEL_SHIFTS)  # first row of the block in which each CUSUM left zero
         self._tails = Tails()
         self._peak = 0.0
+        self._takes_level = False
 
     def update(self, row: int, x: float, value: float, noise: float, *, on_hold: bool) -> Alarm | None:
         """Take in one finite loss.
@@ -87,15 +89,12 @@ class SlowChart:
             self._settle(noise)
         return alarm
 
-    def restart(self, *, at_new_level: bool) -> None:
-        """An alert is over: begin a new block, at the level that the loss has now if that is to stay."""
+    def restart(self) -> None:
+        """An alert is over: begin a new block, and go on from its level if that is not the one expected."""
         self._block = []
-        if not self._state:
-            return
-        self._forget_excursion()
-        if at_new_level:
-            newest = [mean for _, mean in list(self._means)[-3:]]
-            self._state[LEVEL] = float(np.median(newest))
+        self._takes_level = True
+        if self._state:
+            self._forget_excursion()
 
     def leave_scale(self) -> None:
         """The loss is judged on another scale from here on: what was seen so far says nothing."""
@@ -141,6 +140,12 @@ class SlowChart:
 
     def _judge(self, row: int, mean: float, value: float) -> Alarm | None:
         state = self._state
+        if self._takes_level:
+            self._takes_level = False
+            if abs(mean - state[LEVEL] - state[SLOPE]) > _NEW_LEVEL_SD * state[VARIANCE] ** 0.5:
+                self._coast()
+                state[LEVEL] = mean
+                return None
         u = residual_step_one(state, mean, _MEMORY_BLOCKS)
         before = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
         level, _ = chart_step_one(state, u)
@@ -155,9 +160,12 @@ class SlowChart:
             return None
         bank = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
         since = self._since[bank.index(level)]
-        self._forget_excursion()
-        if not self._has_risen(since):
+        rise = self._rise(since)
+        if rise < _NO_RISE_SD:
+            self._forget_excursion()
+        if rise < _RISE_SD:
             return None
+        self._forget_excursion()
         expected = state[PREDICTED]
         return Alarm("loss", Chart.DRIFT, level, threshold, value, expected, {"rows_ago": row - since})
 
@@ -170,14 +178,17 @@ class SlowChart:
         if self._tails.samples > FORGET_AFTER:
             self._tails.forget()
 
-    def _has_risen(self, since: int) -> bool:
-        """Whether the newest blocks lie above those before the excursion, and not only above a trend that fell."""
+    def _rise(self, since: int) -> float:
+        """How far the newest blocks lie above those before the excursion, and not only above a trend that fell, in sd.
+
+        Where a loss that fell stops falling it is next to nothing; a slow rise is at first neither that nor much.
+        """
         means = list(self._means)
         before = [mean for first, mean in means if first < since][-_BEFORE_BLOCKS:]
         if not before:
-            return False
+            return 0.0
         newest = sum(mean for _, mean in means[-2:]) / 2
-        return newest - float(np.median(before)) > _MIN_RISE_SD * self._state[SD]
+        return (newest - float(np.median(before))) / self._state[SD]
 
     def _forget_excursion(self) -> None:
         self._state[RESIDUAL_ROWS:] = [0.0] * CHART_ROWS
@@ -192,6 +203,7 @@ class SlowChart:
             "since": list(self._since),
             "tails": self._tails.state_dict(),
             "peak": self._peak,
+            "takes_level": self._takes_level,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -202,3 +214,4 @@ class SlowChart:
         self._since = list(state["since"])
         self._tails = Tails(**state["tails"])
         self._peak = state["peak"]
+        self._takes_level = state["takes_level"]

@@ -83,6 +83,14 @@ class Tails:
         mean, ratio = _tail(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples, q)
         return min(max(chart_floor(q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
 
+    def outlier_probability(self, u: float) -> float:
+        """How often a sample of quiet noise is as far above trend as ``u``, or farther."""
+        weight, prior_mean, prior_rate = _OUTLIER_PRIOR
+        mean = (weight * prior_mean + self.outlier_excess) / (weight + self.outliers)
+        rate = (weight + self.outliers) / (weight / prior_rate + self.samples)
+        scale = mean * (1 - _TAIL_SHAPE)
+        return rate * math.pow(1 + _TAIL_SHAPE * (u - OUTLIER_LEVEL) / scale, -1 / _TAIL_SHAPE)
+
     def exceeded(self, u: float, level: float, scale: float, q: Budget) -> list[tuple[Chart, float, float]]:
         """The charts over their thresholds, with score and threshold; limits that cannot matter are not computed."""
         found = []

@@ -20,10 +20,16 @@ from .noise import is_only_noise
 from .residual import Floats
 
 
-def trend_before(bank: SignalBank, name: str, row: int, early_reference: float | None) -> FrozenBaseline | None:
+_QUIET_ROWS = 48
+
+
+def trend_before(
+    bank: SignalBank, name: str, row: int, early_reference: float | None, past: tuple[int, int] | None = None
+) -> FrozenBaseline | None:
     """The trend of a signal before ``row``; None if it has no sample there.
 
     Args:
+        past: first and last row of the last alert, which are no part of any trend.
         early_reference: best level of the loss so far while the early rules watch, in its own unit.
     """
     column = bank.column(name)
@@ -31,13 +37,18 @@ def trend_before(bank: SignalBank, name: str, row: int, early_reference: float |
         return None
     rows, values = bank.history.column(column, row - BASELINE_ROWS)
     before = rows < row
+    if past is not None and np.sum(quiet := before & ((rows < past[0]) | (rows > past[1]))) >= _QUIET_ROWS:
+        before = quiet
     if not before.any():
         return None
     x = bank.to_scale(name, values)
     reference = None
     if name == "loss" and early_reference is not None:
         reference = float(bank.to_scale(name, early_reference))
-    return freeze(rows[before], x[before], row, reference=reference)
+    baseline = freeze(rows[before], x[before], row, reference=reference)
+    if past is not None and baseline.first_row <= past[1] < row:
+        baseline = replace(baseline, first_row=past[1] + 1)
+    return baseline
 
 
 def residuals_since(

@@ -17,7 +17,7 @@ from .errors import LogError
 from .jsonl import read_jsonl
 from .source import EVENT_FILE, LogSource
 
-_OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "snapshot", "end"))
+_OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
 
 _NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Sequence
 
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 
+from ..announcing import Announcement, announced_in
 from ..detection.messages import number
-from ..telemetry import Change, Event, Incident, Kind, Severity, Status
+from ..telemetry import Change, Event, Incident, Kind, Sample, Severity, Status
 from .tags import ALERT_CARDS, INFO_CARDS, OVERVIEW_CARDS
 
 _MAX_LINES = 50
@@ -33,6 +35,15 @@ class IncidentCards:
         self._first_step = first_step
         self._incidents: dict[str, Incident] = {}
         self._told: dict[str, Severity] = {}
+        self._announced: list[Announcement] = []
+
+    def on_sample(self, sample: Sample) -> dict[str, str]:
+        """Card name -> Markdown: the overview names what was announced, for incidents beside it are read with it."""
+        announced = announced_in(sample.step, sample.meta) if sample.meta else None
+        if not announced:
+            return {}
+        self._announced = [*self._announced, *announced][-_MAX_LINES:]
+        return {OVERVIEW_CARDS: self.overview(sample.step)}
 
     def on_event(self, event: Event) -> dict[str, str]:
         """Card name -> Markdown."""
@@ -48,7 +59,7 @@ class IncidentCards:
         return {ALERT_CARDS: incident_card(incident), OVERVIEW_CARDS: self.overview(event.step)}
 
     def overview(self, step: int) -> str:
-        return overview_card(list(self._incidents.values()), self._first_step, step)
+        return overview_card(list(self._incidents.values()), self._first_step, step, self._announced)
 
 
 def add_card(summary: Summary, tag: str, markdown: str) -> None:
@@ -71,18 +82,21 @@ def incident_card(incident: Incident) -> str:
     return "\n\n".join(parts)
 
 
-def overview_card(incidents: list[Incident], first_step: int, last_step: int) -> str:
-    """All incidents, the newest first, a line each."""
+def overview_card(
+    incidents: list[Incident], first_step: int, last_step: int, announced: Sequence[Announcement] = ()
+) -> str:
+    """All incidents and what was announced, the newest first, a line each."""
     alerts = sum(incident.is_alert for incident in incidents)
     head = f"### {_count(alerts, 'alert')}, {len(incidents) - alerts:,} info, steps {first_step:,} to {last_step:,}"
-    newest_first = sorted(incidents, key=lambda incident: incident.onset_step, reverse=True)
     # A list: TensorBoard breaks the words of narrow table columns.
-    lines = [
-        f"- **step {i.onset_step:,}: {i.severity}, {_words(i.kind)}, {_outcome(i)}**: {_escape(i.message)}"
-        for i in newest_first[:_MAX_LINES]
+    by_step = [
+        (i.onset_step, f"{i.severity}, {_words(i.kind)}, {_outcome(i)}**: {_escape(i.message)}") for i in incidents
     ]
-    if len(incidents) > len(lines):
-        lines.append(f"- and {len(incidents) - len(lines):,} earlier ones, which are in the run log")
+    by_step += [(said.step, f"announced, {_words(said.what)}**: {_escape(said.text)}") for said in announced]
+    by_step.sort(key=lambda line: line[0], reverse=True)
+    lines = [f"- **step {step:,}: {text}" for step, text in by_step[:_MAX_LINES]]
+    if len(by_step) > len(lines):
+        lines.append(f"- and {len(by_step) - len(lines):,} earlier ones, which are in the run log")
     return "\n\n".join([head, "\n".join(lines)]) if lines else head
 
 

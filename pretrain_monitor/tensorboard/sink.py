@@ -70,6 +70,7 @@ class TensorBoardSink:
         self._writer.write(summary, sample.step, sample.time)
         self._draw_levels(self._levels.on_step(sample.step))
         self._draw_markers(self._markers.on_sample(sample))
+        self._draw_cards(self._cards.on_sample(sample), sample.step)
 
     def on_event(self, event: Event) -> None:
         self._draw_levels(self._levels.on_event(event))

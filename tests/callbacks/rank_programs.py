@@ -140,6 +140,18 @@ def resume(directory):
                     save(directory, f"steps_at_checkpoint{rank}", monitor.monitor.detector.last_step)
 
 
+def announcing(directory):
+    """Each rank says something of its own; the sums, and with them the samples, come a step late."""
+    rank = dist.get_rank()
+    with LoopMonitor(directory, QUIET) as monitor:
+        for step in range(8):
+            if step == 4:
+                monitor.announce(f"said by rank {rank}")
+            if step == 6 and rank == 1:
+                monitor.announce("said by nobody else")
+            monitor.step(loss=torch.tensor(1.0 + rank), tokens=10)
+
+
 def left_open(directory):
     """Never closed, and the process group is gone when the process exits."""
     monitor = LoopMonitor(directory, QUIET)

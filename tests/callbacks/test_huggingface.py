@@ -224,3 +224,34 @@ def test_a_nan_that_the_trainer_hides_is_seen_at_its_step(accumulation: int, tmp
     assert [math.isnan(loss) for loss in losses] == [step >= bad_step for step in range(1, 9)]
     (incident,) = monitor.incidents
     assert (incident.kind, incident.detected_step) == (Kind.NONFINITE, bad_step)
+
+
+class SaysWhatChanges(TrainerCallback):
+    """A callback of the user's own, called before or after ours."""
+
+    def __init__(self, monitor: MonitorCallback) -> None:
+        self.monitor = monitor
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 3:
+            self.monitor.announce("begins with step 4")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 5:
+            self.monitor.announce("begins with step 6", what="batch_size")
+
+
+@pytest.mark.parametrize("is_attached", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_announced_begins_with_the_next_step(is_attached: bool, is_first: bool, tmp_path: Path) -> None:
+    trainer = tiny_hf.trainer(tmp_path)
+    monitor = MonitorCallback(tmp_path / "run", tiny_hf.QUIET)
+    monitor.announce("begins with step 1")
+    callbacks = [SaysWhatChanges(monitor), monitor] if is_first else [monitor, SaysWhatChanges(monitor)]
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    if is_attached:
+        monitor.attach(trainer)
+    trainer.train()
+    told = [(s.step, s.meta["announced"]) for s in tiny_hf.samples(tmp_path) if s.meta]
+    assert [(step, said["text"]) for step, (said,) in told] == [(n, f"begins with step {n}") for n in (1, 4, 6)]

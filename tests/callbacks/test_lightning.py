@@ -652,3 +652,21 @@ def test_without_lightning_the_import_says_what_to_install():
 def test_a_wrong_setting_is_refused_before_training():
     with pytest.raises(ValueError, match="did you mean 'warmup_steps'"):
         MonitorCallback(None, {"warmup_step": 100})
+
+
+def test_what_is_announced_begins_with_the_next_step():
+    class Announcing(TinyLM):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 3:
+                callback.announce("begins with step 4")
+            return super().training_step(batch, batch_idx)
+
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            if batch_idx == 4:
+                callback.announce("begins with step 6")
+
+    callback, sink = watch()
+    callback.announce("begins with step 1")
+    fit(Announcing(), callback)
+    told = [(s.step, said["text"]) for s in sink.samples if s.meta for said in s.meta["announced"]]
+    assert told == [(n, f"begins with step {n}") for n in (1, 4, 6)]

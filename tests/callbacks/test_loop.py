@@ -387,3 +387,24 @@ def test_a_forked_child_that_exits_leaves_the_log_of_its_parent_alone(tmp_path):
     monitor.close()
     kinds = [json.loads(line)["type"] for line in (tmp_path / "run" / "run.jsonl").read_text().splitlines()]
     assert kinds == ["run", "sample", "sample", "end"]
+
+
+def announced(samples):
+    return [(s.step, said["step"], said["text"]) for s in samples if s.meta for said in s.meta.get("announced", [])]
+
+
+def test_what_is_announced_begins_with_the_next_step(tmp_path, caplog):
+    with LoopMonitor(tmp_path, QUIET) as monitor:
+        for step in range(10):
+            if step == 4:
+                monitor.announce("stage 2")
+            if step == 7:
+                monitor.announce("longer", step=20, what="sequence_length")
+                monitor.announce("")
+            monitor.step(loss=2.0)
+    monitor.announce("too late")
+    assert announced(read_run(tmp_path)) == [(5, 5, "stage 2"), (8, 20, "longer")]
+    assert [r.getMessage() for r in caplog.records] == [
+        "announce is left out: text = '': say in a few words what changes",
+        "announce() after close() is ignored",
+    ]

@@ -35,7 +35,7 @@ def torchrun(directory, *scenarios):
 def healthy(tmp_path_factory):
     """The scenarios in which all goes well for the process group, one after the other in one pair of processes."""
     directory = tmp_path_factory.mktemp("healthy")
-    scenarios = ("early", "ddp", "fsdp", "broken", "resume", "joining", "late_sum", "left_open")
+    scenarios = ("early", "ddp", "fsdp", "broken", "resume", "joining", "late_sum", "announcing", "left_open")
     ended = torchrun(directory, *scenarios)
     assert ended.returncode == 0, ended.stderr
     return directory, ended.stderr
@@ -43,6 +43,13 @@ def healthy(tmp_path_factory):
 
 def metrics(run_dir):
     return [dict(sample.metrics) for sample in read_run(run_dir)]
+
+
+def test_what_rank_0_announces_counts(healthy):
+    samples = list(read_run(healthy[0] / "announcing"))
+    assert [sample.step for sample in samples] == list(range(1, 9))
+    said = [{"text": "said by rank 0", "what": "data_stage", "step": 5}]
+    assert [(s.step, s.meta["announced"]) for s in samples if s.meta] == [(5, said)]
 
 
 @pytest.mark.parametrize("scenario", ["early", "ddp", "fsdp"])

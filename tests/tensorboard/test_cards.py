@@ -5,8 +5,9 @@ import math
 import pytest
 from test_telemetry import an_incident
 
-from pretrain_monitor.telemetry import Kind
-from pretrain_monitor.tensorboard.cards import incident_card, overview_card
+from pretrain_monitor.telemetry import Change, Event, Kind, Sample
+from pretrain_monitor.tensorboard.cards import IncidentCards, incident_card, overview_card
+from pretrain_monitor.tensorboard.tags import OVERVIEW_CARDS
 
 # TensorBoard's own copy of bleach warns about itself when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")
@@ -49,6 +50,18 @@ def test_numbers_nobody_knows_are_left_out():
 def test_a_value_that_is_not_finite_is_spelled_out():
     card = incident_card(an_incident(kind=Kind.NONFINITE, peak=math.nan, score=None))
     assert "peak NaN" in card
+
+
+def test_what_was_announced_stands_among_the_incidents():
+    cards = IncidentCards(1)
+    assert cards.on_sample(Sample(1, {"loss": 2.0}, meta={"resumed_from": 0})) == {}
+    assert cards.on_sample(Sample(1, {"loss": 2.0}, meta={"announced": "?"})) == {}
+    said = [{"text": "stage 2: <code>", "what": "data_stage", "step": 40}]
+    card = cards.on_sample(Sample(40, {"loss": 2.0}, meta={"announced": said}))[OVERVIEW_CARDS]
+    assert "<strong>step 40: announced, data stage</strong>: stage 2: &lt;code&gt;" in as_shown(card)
+    incident = an_incident(onset_step=50, id="x")
+    lines = cards.on_event(Event(51, "x", Change.OPENED, incident))[OVERVIEW_CARDS].splitlines()
+    assert [line.split(":")[0] for line in lines[2:]] == ["- **step 50", "- **step 40"]
 
 
 def test_a_long_list_of_incidents_is_cut_and_says_so():
