@@ -46,8 +46,6 @@ class Rise(NamedTuple):
     limit: float
 
 
-
-
 class _Shape(NamedTuple):
     """A rise to look for: over how many rows, what hardly any may miss, what their mean exceeds, from how flat a rest.
 
@@ -83,7 +81,7 @@ def second_rise(y: Floats, autocorrelation: float) -> Rise | None:
     """The rise by which the newest values of ``y`` stand above the dozen values before them, or None.
 
     Args:
-        autocorrelation: of the noise from one sample to the next; the mean of few samples says the less the higher it is.
+        autocorrelation: of the noise from one sample to the next; the higher it is, the less the mean of few says.
     """
     for count, each, mean, slope in _SHAPES:
         newest = y[-count:]

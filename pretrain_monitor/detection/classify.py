@@ -19,12 +19,20 @@ _DIVERGED_RISE = math.log(1.25)  # and still rising ...
 _DIVERGED_FAR = math.log(1.6)  # ... or not
 _BLOCK_ROWS = 8
 _MOST = 0.7
+_LOW_SD, _NEARLY_ALL, _LEFT = 0.7, 0.85, 0.15
 _STAYS = 0.45
 _DRIFT_ROWS = 16  # a rise that takes longer is no jump
 
 
 def classify_loss(
-    y: Floats, raised: list[Segment], onset: int, log_ratio: float, *, has_level_alarm: bool, has_scale_alarm: bool, is_slow: bool
+    y: Floats,
+    raised: list[Segment],
+    onset: int,
+    log_ratio: float,
+    *,
+    has_level_alarm: bool,
+    has_scale_alarm: bool,
+    is_slow: bool,
 ) -> Kind:
     """Kind of an incident in the loss at the time of asking; provisional while it is open.
 
@@ -51,13 +59,21 @@ def classify_loss(
             return Kind.DIVERGENCE
     if is_slow:
         return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
-    if is_long and late > _LASTING_SD and raised_rows > _LASTING_ROWS and late > _STAYS * _top(since):
+    is_raised = late > _LASTING_SD and raised_rows > _LASTING_ROWS
+    if is_long and (is_raised or _is_low_step(since, late)) and late > _STAYS * _top(since):
         return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
     if has_level_alarm:
         return Kind.SPIKE
     if has_scale_alarm and abs(late) < _DIVERGED_SD:
         return Kind.NOISE_CHANGE
     return Kind.SPIKE if _run_length(since > 3.0) > _SHORT_ROWS else Kind.BAD_BATCH
+
+
+def _is_low_step(since: Floats, late: float) -> bool:
+    """Whether nearly all of some rows lie above trend, though by less than a segment needs."""
+    blocks = _blocks(since, 2 * _BLOCK_ROWS)
+    third = float(np.sort(since)[-3])  # above what single bad batches reach, and part of any short spike
+    return late > max(_LOW_SD, _LEFT * third) and float(np.mean(blocks > _LOW_SD / 2)) > _NEARLY_ALL
 
 
 def _rise_rows(since: Floats) -> int:

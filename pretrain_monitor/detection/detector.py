@@ -13,6 +13,7 @@ from ..config import MonitorConfig, load_config
 from ..telemetry import Change, Event, Incident, Sample
 from .alarm import Alarm, Chart
 from .bank import SignalBank
+from .context import RunContext
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
 from .plateau import PlateauRule
@@ -20,7 +21,9 @@ from .schedule import LearningRateRule
 from .slow import SlowChart
 
 # Logged and drawn, but no subject for a control chart: schedules, counters, and results with statistics of their own.
-_NOT_CHARTED = frozenset({"learning_rate", "loss_scale", "epoch"})
+_NOT_CHARTED = frozenset(
+    {"learning_rate", "loss_scale", "epoch", "batch_size", "batch_tokens", "sequence_length", "data_stage"}
+)
 _NOT_CHARTED_PREFIXES = ("learning_rate/", "heldout/", "task/", "tokenization/")
 
 # No training in 32 bits gives a larger number, and the squares of what is judged stay within float range.
@@ -57,7 +60,10 @@ class InstabilityDetector:
         self._plateau = PlateauRule()
         self._slow = SlowChart(settings.false_alarms_per_10k_steps)
         self._was_log: bool | None = None
-        self._tracker = IncidentTracker(self._bank, self._plateau, settings.merge_steps, settings.confirm_steps)
+        self._context = RunContext(settings.schedule)
+        self._tracker = IncidentTracker(
+            self._bank, self._plateau, self._context, settings.merge_steps, settings.confirm_steps
+        )
         self._names: tuple[str, ...] = ()
         self._uncharted: list[str] = []
         self._incidents: dict[str, Incident] = {}
@@ -83,6 +89,7 @@ class InstabilityDetector:
         self.last_step = sample.step
         self._steps += 1
         metrics = _bounded(sample.metrics)
+        self._context.update(sample.step, metrics, sample.meta, sample.tokens_seen)
         alarms = self._bank.update(sample.step, self._charted(metrics))
         loss = metrics.get("loss")
         is_early = self._early.seen < self.config.warmup_steps
@@ -123,6 +130,7 @@ class InstabilityDetector:
             "schedule": self._schedule.state_dict(),
             "plateau": self._plateau.state_dict(),
             "slow": self._slow.state_dict(),
+            "context": self._context.state_dict(),
             "was_log": self._was_log,
             "tracker": self._tracker.state_dict(),
         }
@@ -137,6 +145,7 @@ class InstabilityDetector:
         self._schedule.load_state_dict(state["schedule"])
         self._plateau.load_state_dict(state["plateau"])
         self._slow.load_state_dict(state["slow"])
+        self._context.load_state_dict(state["context"])
         self._was_log = state["was_log"]
         self._tracker.load_state_dict(state["tracker"])
         self._incidents = {incident.id: incident for incident in incidents}

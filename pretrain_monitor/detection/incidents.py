@@ -13,6 +13,7 @@ from .aftershock import LOOKS_BACK, Settled, second_rise, settled
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .changepoint import BASELINE_ROWS, FrozenBaseline
+from .context import RunContext
 from .history import KEPT_ROWS
 from .open_incident import OpenIncident
 from .plateau import PlateauRule
@@ -24,6 +25,7 @@ from .trend import residuals_since, trend_before, vetted
 _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _REACHES_BACK = 4  # rows by which a second event may have begun before the rise that gave it away
 _TAIL_SHARE = 0.2  # of its peak: where a spike may rest when the next one begins and still be called over
+_EXPLAINS_ROWS = 8  # a change explains what begins so soon after it
 _LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
 _SUSTAINED_ROWS, _SUSTAINED_WITHIN, _SUSTAINED_SD = 3, 6, 6.0
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
@@ -35,13 +37,17 @@ class IncidentTracker:
 
     Args:
         bank: the charts whose alarms arrive here; its history holds the samples.
+        context: changes of the run that explain a shift.
         plateau: the rule that says whether a plateau still goes on.
         merge_steps: quiet steps after which an incident that is back at trend is over.
         confirm_rows: rows after which a level that has not come back is called lasting.
     """
 
-    def __init__(self, bank: SignalBank, plateau: PlateauRule, merge_steps: int, confirm_rows: int) -> None:
+    def __init__(
+        self, bank: SignalBank, plateau: PlateauRule, context: RunContext, merge_steps: int, confirm_rows: int
+    ) -> None:
         self._bank = bank
+        self._context = context
         self._plateau = plateau
         self._merge_steps = merge_steps
         self._confirm_rows = confirm_rows
@@ -93,8 +99,8 @@ class IncidentTracker:
         events: list[Event] = []
         incident = self._open
         if incident is not None and (another := self._another(step, row, incident, alarms)) is not None:
-            before = self._settled_before(incident, row) if incident.severity.is_alert else None
-            events.append(self._replace(step, incident, another, before))
+            rest = self._settled_before(incident, row) if incident.severity.is_alert else None
+            events.append(self._replace(step, incident, another, rest))
             incident = None
         is_new = incident is None
         incident = self._open = self._open or self._start(step, row, alarms[0])
@@ -102,6 +108,8 @@ class IncidentTracker:
         for alarm in alarms:
             self._join(step, row, incident, alarm)
         severity = max(incident.severity, severity_of(incident, self._outlier_rows()), key=lambda s: s.rank)
+        if severity is Severity.WARNING and not incident.severity.is_alert and self._is_explained(step, row, incident):
+            severity = Severity.INFO
         if severity > incident.severity:
             if not incident.severity.is_alert:
                 incident.detected_step = step
@@ -116,6 +124,30 @@ class IncidentTracker:
             self._review(incident, row)
             return [self._event(step, incident, Change.UPDATED)]
         return []
+
+    def _is_explained(self, step: int, row: int, incident: OpenIncident) -> bool:
+        """Whether a change of the run, declared or seen in its telemetry, accounts for a rise of the loss by now.
+
+        A learning rate that changed unannounced explains nothing: it is what may have gone wrong.
+        """
+        if (
+            incident.lead != "loss"
+            or incident.has("loss", Chart.EARLY)
+            or incident.has("learning_rate", Chart.SCHEDULE)
+        ):
+            return False
+        self._review(incident, row)
+        slack = _EXPLAINS_ROWS * max(self._bank.history.steps_per_row(), 1)
+        changes = [
+            change
+            for change in self._context.near(incident.onset_step, incident.onset_step, slack)
+            if change.is_declared or change.what != "learning_rate"
+        ]
+        if changes:
+            incident.facts["changes"] = [
+                {"step": c.step, "what": c.what, "text": c.text, "is_declared": c.is_declared} for c in changes
+            ]
+        return bool(changes)
 
     def _another(self, step: int, row: int, incident: OpenIncident, alarms: Sequence[Alarm]) -> OpenIncident | None:
         """An incident of its own, if the newest alarms make an alert and what is open has nothing to do with it.
@@ -168,6 +200,9 @@ class IncidentTracker:
         another.noises, another.was_log = dict(incident.noises), dict(incident.was_log)
         events = [self._replace(step, incident, another, rise.before)]
         self._join(step, row, another, alarm)
+        if not incident.severity.is_alert and self._is_explained(step, row, another):
+            another.last_alarm_row, another.last_alarm_step = row, step
+            return [*events, self._event(step, another, Change.OPENED)]
         another.severity, another.last_alarm_row, another.last_alarm_step = Severity.WARNING, row, step
         self._review(another, row)
         return [*events, self._event(step, another, Change.OPENED)]
@@ -287,7 +322,12 @@ class IncidentTracker:
         age = row - incident.opened_row
         if age > 0 and (events := self._second(step, row, incident)):
             return events
-        if not incident.severity.is_alert and age < _SUSTAINED_WITHIN and self._is_sustained(incident):
+        if (
+            not incident.severity.is_alert
+            and age < _SUSTAINED_WITHIN
+            and self._is_sustained(incident)
+            and not self._is_explained(step, row, incident)
+        ):
             incident.charts["loss"].setdefault(Chart.LEVEL, float(_SUSTAINED_ROWS))
             incident.severity, incident.detected_step = Severity.WARNING, step
             self._review(incident, row)

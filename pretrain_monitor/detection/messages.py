@@ -97,7 +97,12 @@ def _rise(incident: Incident) -> str:
     rate = incident.evidence.get("learning_rate")
     if rate is not None:
         text += f", after {_learning_rate(rate, rate['step'])}"
-    return text
+    return text + "".join(_change(change) for change in incident.evidence.get("changes", ()))
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    declared = "" if change["is_declared"] else ", which nobody announced"
+    return f", with a change of the run at step {change['step']:,}: {change['text']}{declared}"
 
 
 def _size(incident: Incident) -> str:

@@ -10,7 +10,6 @@ from ..telemetry import Kind, Severity
 from .alarm import Chart
 from .changepoint import FrozenBaseline
 
-
 _VITAL = ("loss", "grad_norm", "learning_rate", "param_norm", "update_rms", "update_norm")
 
 

@@ -21,7 +21,9 @@ def severity_of(incident: OpenIncident, outlier_rows: Mapping[str, int]) -> Seve
     """
     if incident.is_nonfinite:
         return Severity.CRITICAL
-    if incident.has("loss", Chart.LEVEL, Chart.EARLY, Chart.DRIFT, Chart.JOINT) or incident.has("learning_rate", Chart.SCHEDULE):
+    if incident.has("loss", Chart.LEVEL, Chart.EARLY, Chart.DRIFT, Chart.JOINT) or incident.has(
+        "learning_rate", Chart.SCHEDULE
+    ):
         return Severity.WARNING
     if incident.facts.get("steps_per_sample", 1) >= COARSE_STEPS and incident.has("loss", Chart.OUTLIER):
         return Severity.WARNING

@@ -73,7 +73,7 @@ def _evidence(bank: SignalBank, step: int, incident: OpenIncident, end_step: int
     if norm is not None and "grad_norm" in incident.peaks:
         usual = bank.from_scale("grad_norm", norm.expected(float(incident.onset_row)))
         evidence["grad_norm_ratio"] = round(incident.peaks["grad_norm"][0] / usual, 3) if usual > 0 else None
-    for name in ("learning_rate", "first_nonfinite", "plateau", "what"):
+    for name in ("learning_rate", "first_nonfinite", "plateau", "what", "changes"):
         if name in incident.facts:
             evidence[name] = incident.facts[name]
     # What comes back from the log must equal what was told live.

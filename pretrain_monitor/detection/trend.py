@@ -19,7 +19,6 @@ from .changepoint import (
 from .noise import is_only_noise
 from .residual import Floats
 
-
 _QUIET_ROWS = 48
 
 
