@@ -11,13 +11,14 @@ from .alarm import Chart
 from .bank import SignalBank
 from .changepoint import RAISED_SD, FrozenBaseline, raised_segments, segments, span
 from .classify import classify_loss
-from .history import KEPT_ROWS
+from .history import COARSE_STEPS, KEPT_ROWS
 from .noise import has_grown, noise_span
 from .open_incident import OpenIncident
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind
 from .trend import residuals_since
 
 RECENT_ROWS = 16
+_FOLLOWS_ROWS, _JOINS_SD = 32, 3.0
 _RAISED_SD = 1.0
 _SLOW_RAISED_SD = 0.4
 _STILL_RISING_SD = 0.3
@@ -42,6 +43,22 @@ def review(bank: SignalBank, incident: OpenIncident, row: int) -> None:
         is_sudden = first["signal"] == lead and not has_risen
         incident.onset_step = first["step"] if is_sudden else min(incident.onset_step, first["step"])
     _count(bank, incident, row)
+    if bank.history.rows - incident.onset_row <= KEPT_ROWS - CORROBORATION_ROWS:
+        incident.facts["lead_steps"] = _lead_steps(bank, incident, row)
+
+
+def _lead_steps(bank: SignalBank, incident: OpenIncident, row: int) -> dict[str, int]:
+    """For each other signal that rose too, when it did so, in steps after the leading one; negative if it was first."""
+    leads = {}
+    for name, baseline in incident.baselines.items():
+        if name == incident.lead:
+            continue
+        last = min(row, incident.onset_row + _FOLLOWS_ROWS)
+        rows, y = residuals_since(bank, name, baseline, incident.onset_row - CORROBORATION_ROWS, last)
+        high = np.flatnonzero(y > _JOINS_SD)
+        if len(high):
+            leads[name] = bank.history.step_of(int(rows[high[0]])) - incident.onset_step
+    return leads
 
 
 def is_raised(
@@ -147,8 +164,10 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
         )
     else:
         incident.kind = provisional_kind(incident)
-    if incident.kind is Kind.BAD_BATCH and incident.severity.is_alert and not is_over(bank, incident):
-        # Whether a rise told to people is just one bad batch only shows afterwards.
+    is_more = incident.has("loss", Chart.JOINT) or incident.facts.get("steps_per_sample", 1) >= COARSE_STEPS
+    if incident.kind is Kind.BAD_BATCH and incident.severity.is_alert and (is_more or not is_over(bank, incident)):
+        # One sample that the gradient norm confirms, or that stands for many steps, is more than one bad batch; of
+        # others it only shows afterwards.
         incident.kind = Kind.SPIKE
     if incident.kind is Kind.NOISE_CHANGE:
         raised = []

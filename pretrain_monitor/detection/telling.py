@@ -42,7 +42,8 @@ def told(bank: SignalBank, step: int, incident: OpenIncident, status: Status) ->
         severity=incident.severity,
         status=status,
         signals=(lead, *(name for name in incident.signals if name != lead)),
-        onset_step=incident.onset_step,
+        # Told by the learning rate at first, an incident began with that, wherever the loss followed.
+        onset_step=min(incident.onset_step, incident.detected_step),
         detected_step=incident.detected_step,
         peak_step=peak_step,
         end_step=end_step,
@@ -73,8 +74,8 @@ def _evidence(bank: SignalBank, step: int, incident: OpenIncident, end_step: int
     if norm is not None and "grad_norm" in incident.peaks:
         usual = bank.from_scale("grad_norm", norm.expected(float(incident.onset_row)))
         evidence["grad_norm_ratio"] = round(incident.peaks["grad_norm"][0] / usual, 3) if usual > 0 else None
-    for name in ("learning_rate", "first_nonfinite", "plateau", "what", "changes"):
-        if name in incident.facts:
+    for name in ("learning_rate", "first_nonfinite", "plateau", "what", "changes", "lead_steps"):
+        if incident.facts.get(name):
             evidence[name] = incident.facts[name]
     # What comes back from the log must equal what was told live.
     spelled: dict[str, Any] = spell_nonfinite(evidence)

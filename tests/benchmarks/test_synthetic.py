@@ -15,7 +15,9 @@ def curves():
 
 
 @pytest.mark.parametrize(
-    "noise", [gaussian, student(4), skewed, autoregressive(0.8), autoregressive(0.5, 0.3)], ids=repr
+    "noise",
+    [gaussian, student(4), skewed, autoregressive(0.8), autoregressive(0.5, 0.3)],
+    ids=["gaussian", "student", "skewed", "ar1", "ar2"],
 )
 def test_noise_has_mean_zero_and_unit_variance(noise):
     values = noise(np.random.default_rng(0), 200_000)

@@ -373,3 +373,11 @@ def test_numbers_at_the_end_of_float_range_are_judged_without_overflow(shape, si
     detector.finish()
     for incident in detector.incidents:
         json.dumps(incident.to_json(), allow_nan=False)
+
+
+def test_an_incident_says_by_how_many_steps_the_gradient_norm_led():
+    run = healthy_run(1200, seed=21)
+    run["grad_norm"][895:910] *= 6
+    run["loss"][900:915] *= 1.5
+    (found,) = alerts(detect(samples(run))[1])
+    assert found.evidence["lead_steps"] == {"grad_norm": -5}
