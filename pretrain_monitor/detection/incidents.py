@@ -188,6 +188,10 @@ class IncidentTracker:
         baseline = incident.baselines.get("loss")
         if baseline is None or incident.kind is Kind.PLATEAU:
             return []
+        # Most samples are no rise at all: no need to look back. Beside mere information only a clear one counts.
+        judged = self._bank.judged("loss")
+        if judged is None or baseline.residual(row, judged[0]) < (0.5 if incident.severity.is_alert else 3.0):
+            return []
         since = max(incident.opened_row + 1, row + 1 - 2 * LOOKS_BACK)
         rows, y = residuals_since(self._bank, "loss", baseline, since, row)
         if not len(rows) or rows[-1] != row or (rise := second_rise(y, self._bank.autocorrelation("loss"))) is None:
