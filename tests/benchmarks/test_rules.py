@@ -125,7 +125,9 @@ def test_strange_values_among_usual_ones_are_no_trouble(detector: Baseline) -> N
         loss, norm = 3 + rng.standard_normal(400), np.exp(rng.standard_normal(400))
         for signal in (loss, norm):
             signal[rng.integers(0, 400, 20)] = rng.choice([NAN, INF, -INF, 0.0, 1e30, -1e30, 1e-30], 20)
-        detector.detect(curve(loss, grad_norm=norm, learning_rate=norm))
+        rows = [finding.row for finding in detector.detect(curve(loss, grad_norm=norm, learning_rate=norm))]
+        assert rows == sorted(rows)
+        assert all(0 <= row < 400 for row in rows)
 
 
 def test_windows_are_those_before_the_row() -> None:
