@@ -19,8 +19,8 @@ from .rules_windows import (
     mean_and_sd,
     mean_and_sd_without_nan,
     mean_and_unbiased_sd,
-    none_of,
     on_finite,
+    on_norm,
     trailing,
 )
 
@@ -43,11 +43,10 @@ class StabilityMonitor:
         return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
-        norm = grad_norm(curve)
         return alerts(
             (is_infinite_or_nan(curve), "nonfinite"),
             (self._is_high(curve.loss), "spike"),
-            (none_of(curve) if norm is None else self._is_high(norm), "grad_spike"),
+            (on_norm(curve, self._is_high), "grad_spike"),
         )
 
     def _is_high(self, values: Floats) -> Rows:
@@ -74,10 +73,9 @@ class SkipStepOptimizer:
         return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
-        norm = grad_norm(curve)
         return alerts(
             (self._is_skipped(curve.loss), "spike"),
-            (none_of(curve) if norm is None else self._is_skipped(norm), "grad_spike"),
+            (on_norm(curve, self._is_skipped), "grad_spike"),
         )
 
     def _is_skipped(self, values: Floats) -> Rows:
@@ -106,11 +104,10 @@ class LevanterSkipStep:
         return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
-        norm = grad_norm(curve)
         return alerts(
             (is_infinite_or_nan(curve), "nonfinite"),
             (self._is_skipped(curve.loss), "spike"),
-            (none_of(curve) if norm is None else self._is_skipped(norm), "grad_spike"),
+            (on_norm(curve, self._is_skipped), "grad_spike"),
         )
 
     def _is_skipped(self, values: Floats) -> Rows:
@@ -138,10 +135,9 @@ class LlmcOutlierDetector:
         return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
-        norm = grad_norm(curve)
         return alerts(
             (self._is_outlier(curve.loss), "spike"),
-            (none_of(curve) if norm is None else self._is_outlier(norm), "grad_spike"),
+            (on_norm(curve, self._is_outlier), "grad_spike"),
         )
 
     def _is_outlier(self, values: Floats) -> Rows:

@@ -109,6 +109,12 @@ def on_finite(values: Floats, rule: Callable[[Floats], Rows]) -> Rows:
     return fired
 
 
+def on_norm(curve: Curve, rule: Callable[[Floats], Rows]) -> Rows:
+    """Rows that a rule fires on in the gradient norm; none where there is none."""
+    norm = grad_norm(curve)
+    return none_of(curve) if norm is None else rule(norm)
+
+
 def none_of(curve: Curve) -> Rows:
     return np.zeros(curve.rows, dtype=bool)
 
