@@ -121,10 +121,9 @@ class SignalBank:
 
     def band(self, name: str, width_sd: float = 3.0) -> tuple[float, float, float] | None:
         """Expected value of the newest sample and the band around it, in the signal's own unit; None in warm-up."""
-        column = self._column.get(name)
-        if column is None or not self._is_ready[column]:
+        if (charted := self._charted(name)) is None:
             return None
-        state = self._state[:, column] if self._lists is None else self._lists[column]
+        column, state = charted
         center, reach = float(state[PREDICTED]), width_sd * float(state[SD])
         if math.isnan(center):
             return None
@@ -138,13 +137,12 @@ class SignalBank:
         The noise is what a mean of many samples spreads by, times the root of their number. None before the signal is
         charted, and where it was not part of the newest sample.
         """
-        column = self._column.get(name)
-        if column is None or not self._is_ready[column]:
+        if (charted := self._charted(name)) is None:
             return None
+        column, state = charted
         value = self.history.newest(column)
         if value != value:
             return None
-        state = self._state[:, column] if self._lists is None else self._lists[column]
         phi = self.autocorrelation(name)
         is_log = bool(self._scales.is_log[column])
         noise = float(state[VARIANCE]) ** 0.5 * ((1 + phi) / (1 - phi)) ** 0.5
@@ -152,10 +150,9 @@ class SignalBank:
 
     def noise_state(self, name: str) -> list[float] | None:
         """What is known of a signal's noise and slope by now, to be put back after an event; None in warm-up."""
-        column = self._column.get(name)
-        if column is None or not self._is_ready[column]:
+        if (charted := self._charted(name)) is None:
             return None
-        state = self._state[:, column] if self._lists is None else self._lists[column]
+        _, state = charted
         # Before the charts begin little is known, and nothing worth keeping.
         return [float(state[row]) for row in _NOISE_ROWS] if state[SEEN] > self._warmup else None
 
@@ -183,10 +180,9 @@ class SignalBank:
 
     def autocorrelation(self, name: str) -> float:
         """Autocorrelation of a signal's noise from one sample to the next, as far as the whitening knows it."""
-        column = self._column.get(name)
-        if column is None or not self._is_ready[column]:
+        if (charted := self._charted(name)) is None:
             return 0.0
-        state = self._state[:, column] if self._lists is None else self._lists[column]
+        _, state = charted
         return min(max(float(state[AUTO_NUM] / state[AUTO_DEN]), 0.0), MAX_AUTO)
 
     def to_scale(self, name: str, values: Any) -> Any:
@@ -205,6 +201,14 @@ class SignalBank:
 
     def column(self, name: str) -> int | None:
         return self._column.get(name)
+
+    def _charted(self, name: str) -> tuple[int, MutableSequence[float] | Floats] | None:
+        """Column and state of a signal; None before it is charted."""
+        column = self._column.get(name)
+        return None if column is None or not self._is_ready[column] else (column, self._state_of(column))
+
+    def _state_of(self, column: int) -> MutableSequence[float] | Floats:
+        return self._state[:, column] if self._lists is None else self._lists[column]
 
     @contextmanager
     def _as_arrays(self) -> Iterator[None]:
@@ -335,7 +339,7 @@ class SignalBank:
             if row[column] != row[column]:
                 continue
             # Until it is initialised, the counter of a signal counts the values collected.
-            state = self._state[:, column] if self._lists is None else self._lists[column]
+            state = self._state_of(column)
             state[SEEN] += 1
             if state[SEEN] > INIT_SAMPLES:
                 due.append(column)

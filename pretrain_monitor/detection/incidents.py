@@ -157,12 +157,10 @@ class IncidentTracker:
         """
         if incident.severity.is_alert:
             is_nonfinite = any(alarm.chart is Chart.NONFINITE for alarm in alarms)
-            before = self._settled_before(incident, row)
-            if not is_nonfinite or incident.is_nonfinite or before is None:
+            if not is_nonfinite or incident.is_nonfinite or (rest := self._settled_before(incident, row)) is None:
                 return None
             another = self._start(step, row, alarms[0])
-            another.baselines["loss"] = _left_at(incident.baselines["loss"], before, row)
-            another.noises, another.was_log = dict(incident.noises), dict(incident.was_log)
+            _go_on_from(incident, another, rest, row)
             return another
         # Outliers of the last rows belong to it: with the newest they may be what makes the alert.
         past = [entry for entry in self._last_outlier.values() if row - entry[0] <= CORROBORATION_ROWS]
@@ -196,19 +194,16 @@ class IncidentTracker:
         rows, y = residuals_since(self._bank, "loss", baseline, since, row)
         if not len(rows) or rows[-1] != row or (rise := second_rise(y, self._bank.autocorrelation("loss"))) is None:
             return []
-        _, values = self._bank.history.column(self._bank.column("loss") or 0, row)
-        alarm = Alarm("loss", Chart.LEVEL, rise.score, rise.limit, float(values[-1]))
+        newest = self._bank.history.newest(self._bank.column("loss") or 0)
+        alarm = Alarm("loss", Chart.LEVEL, rise.score, rise.limit, newest)
         another = self._start(step, int(rows[-rise.rows]), alarm)
-        another.baselines["loss"] = _left_at(baseline, rise.before, another.opened_row - _REACHES_BACK)
-        # What the charts have learned since the first event began is no noise.
-        another.noises, another.was_log = dict(incident.noises), dict(incident.was_log)
+        _go_on_from(incident, another, rise.before, another.opened_row - _REACHES_BACK)
         events = [self._replace(step, incident, another, rise.before)]
         self._join(step, row, another, alarm)
-        if not incident.severity.is_alert and self._is_explained(step, row, another):
-            another.last_alarm_row, another.last_alarm_step = row, step
-            return [*events, self._event(step, another, Change.OPENED)]
-        another.severity, another.last_alarm_row, another.last_alarm_step = Severity.WARNING, row, step
-        self._review(another, row)
+        another.last_alarm_row, another.last_alarm_step = row, step
+        if incident.severity.is_alert or not self._is_explained(step, row, another):
+            another.severity = Severity.WARNING
+            self._review(another, row)
         return [*events, self._event(step, another, Change.OPENED)]
 
     def _replace(self, step: int, incident: OpenIncident, another: OpenIncident, before: Settled | None) -> Event:
@@ -377,7 +372,6 @@ class IncidentTracker:
         if incident.severity.is_alert:
             last = incident.end_row if status is Status.RECOVERED and incident.end_row else self._bank.history.rows - 1
             self._last_alert = (incident.onset_row, last - 1)
-        if incident.severity.is_alert:
             for name, noise in incident.noises.items():
                 if self._bank.is_log(name) == incident.was_log[name]:
                     self._bank.put_back(name, noise, RECENT_ROWS)
@@ -406,10 +400,15 @@ class IncidentTracker:
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])
 
 
-def _left_at(baseline: FrozenBaseline, settled_at: Settled, first_row: int) -> FrozenBaseline:
-    """The trend before a first event, at the level this left behind: what a second one is held against."""
-    center = baseline.center + settled_at.level * baseline.scale
-    return replace(baseline, center=center, first_row=first_row)
+def _go_on_from(first: OpenIncident, second: OpenIncident, rest: Settled, first_row: int) -> None:
+    """Hold a second event against the trend before the first, at the level this left behind, and its noise.
+
+    What the charts have learned since the first event began is no noise.
+    """
+    baseline = first.baselines["loss"]
+    center = baseline.center + rest.level * baseline.scale
+    second.baselines["loss"] = replace(baseline, center=center, first_row=first_row)
+    second.noises, second.was_log = dict(first.noises), dict(first.was_log)
 
 
 def _alarm(record: Mapping[str, Any]) -> Alarm:

@@ -22,16 +22,15 @@ class JointRule:
 
     def __init__(self, false_alarms_per_10k: float) -> None:
         # Any of the neighbouring rows may make the pair.
-        self._q = SHARE * false_alarms_per_10k / 1e4 / (2 * NEAR_ROWS + 1)
-        self._threshold = _threshold(self._q)
-        self._last: dict[str, tuple[int, float, float, float]] = {}  # signal -> row, -log p, value, u
+        self._threshold = _threshold(SHARE * false_alarms_per_10k / 1e4 / (2 * NEAR_ROWS + 1))
+        self._last: dict[str, tuple[int, float, float]] = {}  # signal -> row, -log p, value
 
     def update(self, row: int, name: str, u: float, probability: float, value: float) -> list[Alarm]:
         """Take in one value of the pair that stands out; alarms for both signals if they make one."""
         if name not in PAIR or u < _EACH:
             return []
         evidence = -math.log(max(probability, 1e-300))
-        self._last[name] = (row, evidence, value, u)
+        self._last[name] = (row, evidence, value)
         other = PAIR[1 - PAIR.index(name)]
         found = self._last.get(other)
         if found is None or row - found[0] > NEAR_ROWS:
@@ -49,7 +48,7 @@ class JointRule:
         return {"last": {name: list(entry) for name, entry in self._last.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._last = {name: (entry[0], entry[1], entry[2], entry[3]) for name, entry in state["last"].items()}
+        self._last = {name: (entry[0], entry[1], entry[2]) for name, entry in state["last"].items()}
 
 
 def _threshold(q: float) -> float:

@@ -70,24 +70,24 @@ class Tails:
     last_outlier: float = -100.0  # samples learned from when an exceedance was last counted
 
     def outlier_threshold(self, q: float) -> float:
-        mean, ratio = _tail(_OUTLIER_PRIOR, self.outliers, self.outlier_excess, self.samples, q)
-        reach = math.pow(ratio, _TAIL_SHAPE) - 1
+        mean, rate = _seen(_OUTLIER_PRIOR, self.outliers, self.outlier_excess, self.samples)
+        reach = math.pow(max(rate / q, 1.0), _TAIL_SHAPE) - 1
         threshold = OUTLIER_LEVEL + mean * (1 - _TAIL_SHAPE) / _TAIL_SHAPE * reach
         return min(max(threshold, MIN_OUTLIER_THRESHOLD), MAX_OUTLIER_THRESHOLD)
 
     def level_threshold(self, q: float) -> float:
-        mean, ratio = _tail(_LEVEL_PRIOR, self.level_excursions, self.level_excess, self.samples, q)
-        return min(max(chart_floor(q), EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
+        mean, rate = _seen(_LEVEL_PRIOR, self.level_excursions, self.level_excess, self.samples)
+        limit = EXCURSION_LEVEL + mean * math.log(max(rate / q, 1.0))
+        return min(max(chart_floor(q), limit), MAX_CHART_THRESHOLD)
 
     def scale_threshold(self, q: float) -> float:
-        mean, ratio = _tail(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples, q)
-        return min(max(chart_floor(q) + 1.5, EXCURSION_LEVEL + mean * math.log(ratio)), MAX_CHART_THRESHOLD)
+        mean, rate = _seen(_SCALE_PRIOR, self.scale_excursions, self.scale_excess, self.samples)
+        limit = EXCURSION_LEVEL + mean * math.log(max(rate / q, 1.0))
+        return min(max(chart_floor(q) + 1.5, limit), MAX_CHART_THRESHOLD)
 
     def outlier_probability(self, u: float) -> float:
         """How often a sample of quiet noise is as far above trend as ``u``, or farther."""
-        weight, prior_mean, prior_rate = _OUTLIER_PRIOR
-        mean = (weight * prior_mean + self.outlier_excess) / (weight + self.outliers)
-        rate = (weight + self.outliers) / (weight / prior_rate + self.samples)
+        mean, rate = _seen(_OUTLIER_PRIOR, self.outliers, self.outlier_excess, self.samples)
         scale = mean * (1 - _TAIL_SHAPE)
         return rate * math.pow(1 + _TAIL_SHAPE * (u - OUTLIER_LEVEL) / scale, -1 / _TAIL_SHAPE)
 
@@ -139,10 +139,7 @@ class Tails:
         self.scale_excess /= 2
 
 
-def _tail(
-    prior: tuple[float, float, float], count: float, excess: float, samples: float, q: float
-) -> tuple[float, float]:
-    """Mean excess and how many times more often than ``q`` the fixed level is exceeded (at least once)."""
+def _seen(prior: tuple[float, float, float], count: float, excess: float, samples: float) -> tuple[float, float]:
+    """Mean excess over the fixed level, and how often per sample it is exceeded: what was counted, with a prior."""
     weight, mean, rate = prior
-    seen_rate = (weight + count) / (weight / rate + samples)
-    return (weight * mean + excess) / (weight + count), max(seen_rate / q, 1.0)
+    return (weight * mean + excess) / (weight + count), (weight + count) / (weight / rate + samples)
