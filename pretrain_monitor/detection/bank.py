@@ -15,6 +15,7 @@ from .codec import decode, encode
 from .history import COARSE_STEPS, History
 from .joint import JointRule
 from .judge import COOL_DOWN, Judge
+from .reading import Reading
 from .residual import (
     AUTO_DEN,
     AUTO_NUM,
@@ -30,6 +31,7 @@ from .residual import (
     SEEN,
     SLOPE,
     VARIANCE,
+    WHITE,
     Floats,
     initial_rows,
     local_spread,
@@ -130,6 +132,30 @@ class SignalBank:
         is_log = bool(self._scales.is_log[column])
         lower, upper = from_scale(center - reach, is_log=is_log), from_scale(center + reach, is_log=is_log)
         return from_scale(center, is_log=is_log), lower, upper
+
+    def reading(self, name: str) -> Reading | None:
+        """The charts of a signal at the newest sample; None where it has no finite value there, and in warm-up."""
+        band = self.band(name)
+        if band is None or (charted := self._charted(name)) is None:
+            return None
+        column, state = charted
+        value = self.history.newest(column)
+        if value != value:
+            return None
+        outlier, level, scale = self._judge.thresholds(column)
+        return Reading(
+            value=value,
+            expected=band[0],
+            lower=band[1],
+            upper=band[2],
+            residual=float(state[WHITE]),
+            outlier_threshold=outlier,
+            level=float(max(state[_LEVEL_ROWS])),
+            level_threshold=level,
+            scale=float(max(state[_SCALE_ROWS])),
+            scale_threshold=scale,
+            is_judged=bool(state[SEEN] > self._warmup),
+        )
 
     def judged(self, name: str) -> tuple[float, float, bool] | None:
         """Newest value of a signal on its own scale, its long-run noise, and whether that scale is the log.

@@ -17,6 +17,7 @@ from .context import RunContext
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
 from .plateau import PlateauRule
+from .reading import BlockReading, Reading
 from .schedule import LearningRateRule
 from .slow import SlowChart
 
@@ -68,6 +69,7 @@ class InstabilityDetector:
         self._uncharted: list[str] = []
         self._incidents: dict[str, Incident] = {}
         self._steps = 0
+        self._alarms: list[Alarm] = []
         self._backoffs: deque[int] = deque(maxlen=_BACKOFF_LIMIT)
 
     @property
@@ -107,6 +109,7 @@ class InstabilityDetector:
             alarms.append(alarm)
         if alarms and "loss_scale" in metrics:
             alarms = self._excuse_backoff(alarms, metrics)
+        self._alarms = alarms
         if not alarms and not self._tracker.is_open:
             return []
         return self._remember(self._tracker.observe(sample.step, alarms))
@@ -118,6 +121,20 @@ class InstabilityDetector:
     def band(self, signal: str) -> tuple[float, float, float] | None:
         """Expected value, lower and upper bound (3 sd) of the newest sample of a signal; None in warm-up."""
         return self._bank.band(signal)
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Charts that went over their thresholds at the newest sample, before anybody decided what that means."""
+        return list(self._alarms)
+
+    def reading(self, signal: str) -> Reading | None:
+        """The charts of a signal at the newest sample; None where it has no finite value there, and in warm-up."""
+        return self._bank.reading(signal)
+
+    @property
+    def block(self) -> BlockReading | None:
+        """The block of sixteen losses that the newest one has completed, if it has."""
+        return self._slow.newest
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the future depends on, JSON-ready and exact; closed incidents are in the run log."""

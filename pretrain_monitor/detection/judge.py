@@ -133,6 +133,16 @@ class Judge:
             self._learned[column] = tails.samples
         return fired
 
+    def thresholds(self, column: int) -> tuple[float, float, float]:
+        """What outlier, level and scale chart of a signal have to exceed by now."""
+        tails, budget = self._tails[column], self._budgets[column]
+        tails.samples = float(self._learned[column])
+        return (
+            tails.outlier_threshold(budget.outlier),
+            tails.level_threshold(budget.level),
+            tails.scale_threshold(budget.scale),
+        )
+
     def outlier_probability(self, column: int, u: float) -> float:
         """How often a signal's quiet noise is as far above trend as ``u``."""
         self._tails[column].samples = float(self._learned[column])

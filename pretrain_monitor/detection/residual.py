@@ -15,9 +15,9 @@ Floats = NDArray[np.float64]
 
 # Rows of the state: samples seen, Holt level and slope, innovation variance, last clipped innovation, and
 # numerator and denominator of the lag-1 autocorrelation. FLOOR is the smallest variance believed; PREDICTED and SD are
-# what was expected of the newest sample, NaN before the first.
-SEEN, LEVEL, SLOPE, VARIANCE, LAST, AUTO_NUM, AUTO_DEN, FLOOR, PREDICTED, SD = range(10)
-RESIDUAL_ROWS = 10
+# what was expected of the newest sample, WHITE its whitened residual; NaN before the first.
+SEEN, LEVEL, SLOPE, VARIANCE, LAST, AUTO_NUM, AUTO_DEN, FLOOR, PREDICTED, SD, WHITE = range(11)
+RESIDUAL_ROWS = 11
 
 INIT_SAMPLES = 48
 CLIP = 3.0  # innovations beyond this many sd move the trend no further
@@ -47,7 +47,7 @@ def initial_rows(values: Floats, floor_sd: float) -> Floats:
     rows[FLOOR] = floor_sd**2
     rows[VARIANCE] = max(spread**2 / 2, rows[FLOOR])
     rows[AUTO_DEN] = 1.0
-    rows[PREDICTED] = rows[SD] = np.nan
+    rows[PREDICTED] = rows[SD] = rows[WHITE] = np.nan
     return rows
 
 
@@ -89,12 +89,12 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
     clipped innovations, and AR(1) whitening with the autocorrelation measured on the way.
 
     Args:
-        rows: the ten state rows, each of shape (signals,).
+        rows: the state rows, each of shape (signals,).
         x: values of shape (signals,), finite.
         memory: time constant of the trend, in samples.
         is_mature: every signal has seen at least ``MATURE_SAMPLES``, so that the gains have settled.
     """
-    seen, level, slope, variance, last, auto_num, auto_den, floor, predicted, sd = rows
+    seen, level, slope, variance, last, auto_num, auto_den, floor, predicted, sd, white = rows
     seen += 1
     np.add(level, slope, out=predicted)
     np.sqrt(variance, out=sd)
@@ -133,6 +133,6 @@ def residual_step(rows: Sequence[Floats], x: Floats, memory: int, *, is_mature: 
     phi = auto_num / auto_den
     np.maximum(phi, 0.0, out=phi)
     np.minimum(phi, MAX_AUTO, out=phi)
-    u = (z - phi * last) / np.sqrt(1 - phi * phi)
+    np.divide(z - phi * last, np.sqrt(1 - phi * phi), out=white)
     last[:] = z_clipped
-    return u
+    return white

@@ -48,11 +48,12 @@ def residual_step_one(state: list[float], x: float, memory: int) -> float:
     auto_num += AUTO_GAIN * (clipped * last - auto_num)
     auto_den += AUTO_GAIN * (square - auto_den)
     phi = min(max(auto_num / auto_den, 0.0), MAX_AUTO)
+    u = (z - phi * last) / math.sqrt(1 - phi * phi)
     state[:RESIDUAL_ROWS] = (
         seen, predicted + level_gain * step, slope * (1 - 1 / seen), max(variance, floor), clipped,
-        auto_num, auto_den, floor, predicted, sd,
+        auto_num, auto_den, floor, predicted, sd, u,
     )  # fmt: skip
-    return (z - phi * last) / math.sqrt(1 - phi * phi)
+    return u
 
 
 def chart_step_one(state: list[float], u: float) -> tuple[float, float]:

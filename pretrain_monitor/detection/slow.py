@@ -14,6 +14,7 @@ import numpy as np
 
 from .alarm import Alarm, Chart
 from .charts import CHART_ROWS, LEVEL_SHIFTS
+from .reading import BlockReading
 from .residual import (
     AUTO_DEN,
     FLOOR,
@@ -59,6 +60,7 @@ class SlowChart:
         self._tails = Tails()
         self._peak = 0.0
         self._takes_level = False
+        self.newest: BlockReading | None = None  # the block that the newest loss has completed, if it was judged
 
     def update(self, row: int, x: float, value: float, noise: float, *, on_hold: bool) -> Alarm | None:
         """Take in one finite loss.
@@ -69,6 +71,7 @@ class SlowChart:
             noise: sd of the loss around its trend times the root of its correlation time, on that scale.
             on_hold: an alert is open: until it is over the trend goes on as it was and nothing is judged.
         """
+        self.newest = None
         if not self._block:
             self._first_row = row
         self._block.append(x)
@@ -156,6 +159,7 @@ class SlowChart:
         self._learn(level)
         threshold = self._tails.level_threshold(self._q)
         threshold += _EARLY_MARGIN * max(0.0, 1 - state[SEEN] / _SETTLED_BLOCKS)
+        self.newest = BlockReading(self._first_row, mean, state[PREDICTED], state[SD], level, threshold)
         if level <= threshold:
             return None
         bank = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
