@@ -27,6 +27,7 @@ _NEWEST_ROWS = 4
 _RISE_SD = 0.5
 _FALL_ROWS = 16
 _MOSTLY = 2.0
+_PRELUDE = 0.15
 _EARLY_SCALE = 0.05  # log units; the noise of a run is unknown in its first samples
 
 
@@ -163,7 +164,7 @@ def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tup
             chart grow, and otherwise the run of values beyond 3 sd around the alarm.
     """
     if raised and raised[0].first <= alarm + 1:
-        first, last = raised[0].first, raised[-1].last
+        first, last = _without_prelude(y, raised).first, raised[-1].last
         # The segmentation sees values clipped at 4 sd and may start one row late or early: take the first clear one.
         while first < raised[0].last and y[first] < RAISED_SD / 2:
             first += 1
@@ -178,6 +179,12 @@ def span(y: Floats, raised: list[Segment], alarm: int, *, is_shift: bool) -> tup
     while last + 1 < len(y) and y[last + 1] > RAISED_SD:
         last += 1
     return first, last
+
+
+def _without_prelude(y: Floats, raised: list[Segment]) -> Segment:
+    """The first raised segment that is no mere wave of the noise next to the rise that follows."""
+    top = float(np.sort(y[raised[0].first : raised[-1].last + 1])[-2:].min())
+    return next((part for part in raised if part.level > _PRELUDE * top), raised[0])
 
 
 def _excursion(y: Floats, alarm: int) -> tuple[int, int]:

@@ -18,10 +18,8 @@ _DIVERGED_SD = 2.0
 _DIVERGED_RISE = math.log(1.25)  # and still rising ...
 _DIVERGED_FAR = math.log(1.6)  # ... or not
 _BLOCK_ROWS = 8
-_MOST = 0.7
 _LOW_SD, _NEARLY_ALL, _LEFT = 0.7, 0.85, 0.15
 _STAYS = 0.45
-_DRIFT_ROWS = 16  # a rise that takes longer is no jump
 
 
 def classify_loss(
@@ -33,6 +31,7 @@ def classify_loss(
     has_level_alarm: bool,
     has_scale_alarm: bool,
     is_slow: bool,
+    is_gradual: bool,
 ) -> Kind:
     """Kind of an incident in the loss at the time of asking; provisional while it is open.
 
@@ -44,6 +43,7 @@ def classify_loss(
         has_level_alarm: the level chart or an early rule fired, not only the outlier or scale chart.
         has_scale_alarm: the scale chart fired on the loss.
         is_slow: only the chart of blocks fired: the change took long, or is small and lasts.
+        is_gradual: the rise took many rows, and was no jump.
     """
     since = y[onset:]
     if len(since) == 0:
@@ -58,10 +58,10 @@ def classify_loss(
         if rises or log_ratio > _DIVERGED_FAR or (log_ratio > _DIVERGED_RISE and late > was + 1):
             return Kind.DIVERGENCE
     if is_slow:
-        return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
+        return Kind.DRIFT if is_gradual else Kind.LEVEL_SHIFT
     is_raised = late > _LASTING_SD and raised_rows > _LASTING_ROWS
     if is_long and (is_raised or _is_low_step(since, late)) and late > _STAYS * _top(since):
-        return Kind.DRIFT if _rise_rows(since) > _DRIFT_ROWS else Kind.LEVEL_SHIFT
+        return Kind.DRIFT if is_gradual else Kind.LEVEL_SHIFT
     if has_level_alarm:
         return Kind.SPIKE
     if has_scale_alarm and abs(late) < _DIVERGED_SD:
@@ -74,13 +74,6 @@ def _is_low_step(since: Floats, late: float) -> bool:
     blocks = _blocks(since, 2 * _BLOCK_ROWS)
     third = float(np.sort(since)[-3])  # above what single bad batches reach, and part of any short spike
     return late > max(_LOW_SD, _LEFT * third) and float(np.mean(blocks > _LOW_SD / 2)) > _NEARLY_ALL
-
-
-def _rise_rows(since: Floats) -> int:
-    """How many rows a slow change takes to reach most of its height."""
-    blocks = _blocks(since, _BLOCK_ROWS)
-    reached = max(float(np.median(since[-len(since) // 4 :])), 0.8 * float(blocks.max()))
-    return int(np.argmax(blocks > _MOST * reached)) * _BLOCK_ROWS
 
 
 def _top(since: Floats) -> float:

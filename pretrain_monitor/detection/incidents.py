@@ -223,6 +223,8 @@ class IncidentTracker:
 
     def _is_aside(self, incident: OpenIncident, row: int) -> bool:
         """Whether an open incident says nothing about alarms at ``row``: old, information, and not raised before."""
+        if incident.kind is Kind.PLATEAU:
+            return True
         if incident.severity.is_alert or row - incident.opened_row < 2 * RECENT_ROWS:
             return False
         return not was_raised(self._bank, incident, row - CORROBORATION_ROWS)

@@ -14,6 +14,8 @@ from .classify import classify_loss
 from .history import COARSE_STEPS, KEPT_ROWS
 from .noise import has_grown, noise_span
 from .open_incident import OpenIncident
+from .residual import Floats
+from .rise import RiseFit, fit_rise
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind
 from .trend import residuals_since
 
@@ -22,6 +24,8 @@ _FOLLOWS_ROWS, _JOINS_SD = 32, 3.0
 _RAISED_SD = 1.0
 _SLOW_RAISED_SD = 0.4
 _STILL_RISING_SD = 0.3
+_LASTS_ROWS, _FITS_BEFORE, _FITS_ROWS = 48, 40, 400
+_FITS_SD, _FITS_MORE = 10.0, 8
 _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 
 
@@ -153,6 +157,7 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
     raised = raised_segments(y, parts, alarm)
     onset, last = span(y, raised, alarm, is_shift=incident.has(lead, Chart.LEVEL, Chart.DRIFT))
     if lead == "loss" and not incident.is_nonfinite and incident.has("loss", *STATISTICAL, Chart.SCALE):
+        fit = _fitted(y, onset, last, is_slow=_is_slow(incident))
         incident.kind = classify_loss(
             y,
             raised,
@@ -161,7 +166,12 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
             has_level_alarm=incident.has("loss", Chart.LEVEL, Chart.EARLY, Chart.DRIFT),
             has_scale_alarm=incident.has("loss", Chart.SCALE),
             is_slow=_is_slow(incident),
+            is_gradual=fit is not None and fit.is_gradual,
         )
+        is_rise = incident.kind is Kind.DIVERGENCE or (incident.kind is Kind.DRIFT and fit is not None)
+        # In the descent of the first steps there is no trend to which a fit could lead back.
+        if fit is not None and fit.is_gradual and is_rise and not incident.has("loss", Chart.EARLY):
+            onset = min(fit.first, alarm)
     else:
         incident.kind = provisional_kind(incident)
     is_more = incident.has("loss", Chart.JOINT) or incident.facts.get("steps_per_sample", 1) >= COARSE_STEPS
@@ -185,18 +195,34 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
     incident.end_row = int(rows[last + 1]) if last + 1 < len(rows) and not _is_slow(incident) else None
 
 
+def _fitted(y: Floats, onset: int, last: int, *, is_slow: bool) -> RiseFit | None:
+    """How the loss rose, from well before the onset on; None while it has not lasted."""
+    if last - onset < _LASTS_ROWS and not is_slow:
+        return None
+    stop = len(y) if is_slow else min(last + 1, onset + _FITS_ROWS)
+    # How a divergence goes on says nothing of its beginning, and would outweigh it.
+    high = np.flatnonzero(y[onset:stop] > _FITS_SD)
+    if len(high) > 2:
+        stop = min(stop, onset + int(high[2]) + _FITS_MORE)
+    start = max(0, onset - max(_FITS_BEFORE, (stop - onset) // 2))
+    fit = fit_rise(np.clip(y[start:stop], -4.0, _FITS_SD))
+    return None if fit is None else fit._replace(first=start + fit.first, full=start + fit.full)
+
+
 def end_where_it_came_back(bank: SignalBank, incident: OpenIncident) -> None:
     """Give an incident that is back at trend its end, where the segmentation sees none: after the last raised row."""
     lead, baseline = incident.lead, incident.baselines.get(incident.lead)
     if incident.end_row is not None or baseline is None:
         return
     rows, y = residuals_since(bank, lead, baseline, incident.onset_row, incident.counted_row)
-    if len(y):
-        if _is_slow(incident):
-            incident.end_row = int(rows[max(len(rows) - 3 * RECENT_ROWS, 0)])
-            return
+    if not len(y):
+        return
+    if _is_slow(incident):
+        incident.end_row = int(rows[max(len(rows) - 3 * RECENT_ROWS, 0)])
+    else:
         high = np.flatnonzero(y > RAISED_SD)
         incident.end_row = int(rows[min(high[-1] + 1 if len(high) else 1, len(rows) - 1)])
+        _count(bank, incident, incident.counted_row)  # what came after the end is no part of it
 
 
 def _log_ratio(bank: SignalBank, baseline: FrozenBaseline) -> float:

@@ -38,9 +38,12 @@ _EARLY_MARGIN = 4.0
 _MEMORY_BLOCKS = 32
 _KEPT_BLOCKS = 64
 _BEFORE_BLOCKS = 6
+_ERROR_BLOCKS, _KNOWN_ERRORS, _NEW_ERRORS = 64, 24, 4
+_ERROR_MARGIN = 1.2
+_LEAST_BIAS, _MOST_BIAS = -8.0, 0.7
 _NO_RISE_SD, _RISE_SD = 0.5, 1.8
 _NEW_LEVEL_SD = 2.0
-SHARE = 0.2  # of the false-alarm budget
+SHARE = 0.02  # of the false-alarm budget
 
 
 class SlowChart:
@@ -54,6 +57,7 @@ class SlowChart:
         self._q = SHARE * false_alarms_per_10k / 1e4 * BLOCK_ROWS
         self._block: list[float] = []
         self._means: deque[tuple[int, float]] = deque(maxlen=_KEPT_BLOCKS)  # first row, mean
+        self._errors: deque[float] = deque(maxlen=_ERROR_BLOCKS)  # of the newest predictions
         self._first_row = 0
         self._state: list[float] = []  # as in scalar.py; empty until there are blocks enough
         self._since = [0] * len(LEVEL_SHIFTS)  # first row of the block in which each CUSUM left zero
@@ -87,7 +91,7 @@ class SlowChart:
         if on_hold:
             self._coast()
             return None
-        alarm = self._judge(row, mean, value)
+        alarm = self._judge(row, mean, value, noise)
         if len(self._means) in _SETTLES_AGAIN and not self._peak:
             self._settle(noise)
         return alarm
@@ -103,6 +107,7 @@ class SlowChart:
         """The loss is judged on another scale from here on: what was seen so far says nothing."""
         self._block, self._state = [], []
         self._means.clear()
+        self._errors.clear()
         self._tails = Tails()
         self._peak = 0.0
 
@@ -129,9 +134,24 @@ class SlowChart:
         self._state[SEEN] = newest
         self._state[LEVEL] = first + slope * (float(clock[-1]) - origin) + center
         self._state[SLOPE] = slope / newest
-        # Blocks cannot be quieter than their samples allow.
-        self._state[FLOOR] = (0.7 * noise) ** 2 / BLOCK_ROWS + 1e-18
+        self._state[FLOOR] = _floor(noise)
         self._state[VARIANCE] = max(spread**2, noise**2 / BLOCK_ROWS, self._state[FLOOR])
+
+    def _quieten(self, noise: float) -> float:
+        """Believe no more noise than the newest predictions were off by; by how many sd they were off to one side.
+
+        The noise of a loss falls with it, and the recursive variance forgets too slowly: a chart that is held to the
+        noise of the first thousand steps is deaf. So is one whose trend falls less steeply than the loss.
+        """
+        if len(self._errors) < _KNOWN_ERRORS:
+            return 0.0
+        state = self._state
+        errors = np.array(self._errors)[:-_NEW_ERRORS]
+        center = float(np.median(errors))
+        spread = 1.4826 * float(np.median(np.abs(errors - center)))
+        state[FLOOR] = min(state[FLOOR], _floor(noise))
+        state[VARIANCE] = max(min(state[VARIANCE], (_ERROR_MARGIN * spread) ** 2), state[FLOOR])
+        return float(min(max(center / state[VARIANCE] ** 0.5, _LEAST_BIAS), _MOST_BIAS))
 
     def _coast(self) -> None:
         """Carry the trend on by one block that is not looked at."""
@@ -141,7 +161,7 @@ class SlowChart:
         state[SLOPE] *= 1 - 1 / state[SEEN]
         self._forget_excursion()
 
-    def _judge(self, row: int, mean: float, value: float) -> Alarm | None:
+    def _judge(self, row: int, mean: float, value: float, noise: float) -> Alarm | None:
         state = self._state
         if self._takes_level:
             self._takes_level = False
@@ -149,7 +169,9 @@ class SlowChart:
                 self._coast()
                 state[LEVEL] = mean
                 return None
-        u = residual_step_one(state, mean, _MEMORY_BLOCKS)
+        bias = self._quieten(noise)
+        u = residual_step_one(state, mean, _MEMORY_BLOCKS) - bias
+        self._errors.append(mean - state[PREDICTED])
         before = state[RESIDUAL_ROWS : RESIDUAL_ROWS + len(LEVEL_SHIFTS)]
         level, _ = chart_step_one(state, u)
         for place, old in enumerate(before):
@@ -202,6 +224,7 @@ class SlowChart:
         return {
             "block": list(self._block),
             "means": [list(entry) for entry in self._means],
+            "errors": list(self._errors),
             "first_row": self._first_row,
             "state": list(self._state),
             "since": list(self._since),
@@ -213,9 +236,15 @@ class SlowChart:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._block = list(state["block"])
         self._means.extend((int(row), mean) for row, mean in state["means"])
+        self._errors.extend(state["errors"])
         self._first_row = state["first_row"]
         self._state = list(state["state"])
         self._since = list(state["since"])
         self._tails = Tails(**state["tails"])
         self._peak = state["peak"]
         self._takes_level = state["takes_level"]
+
+
+def _floor(noise: float) -> float:
+    """Smallest variance of a block that is believed: blocks cannot be quieter than their samples allow."""
+    return (0.7 * noise) ** 2 / BLOCK_ROWS + 1e-18

@@ -104,3 +104,15 @@ def test_a_plateau_still_goes_on_if_a_resumed_run_ends_at_once():
     second.finish()
     assert second.incidents == first.incidents
     assert second.incidents[-1].status is Status.ENDED_RUN
+
+
+def test_a_spike_during_a_plateau_is_an_incident_of_its_own():
+    run = run_that_stops(800, 2600, seed=1)
+    (plateau,) = detect(samples(run))[1]
+    at = plateau.detected_step + 150
+    run["loss"][at - 1 : at + 11] *= 1.3
+    incidents = detect(samples(run))[1]
+    (spike,) = alerts(incidents)
+    assert spike.kind is Kind.SPIKE
+    assert spike.onset_step == at and 0 <= spike.detected_step - at <= 4
+    assert incidents[0].kind is Kind.PLATEAU and not incidents[0].is_alert

@@ -1,0 +1,83 @@
+"""How a lasting change came about: at once, or over how many rows, and from where on.
+
+A straight or bent rise from nothing to a height at which it stays is fitted by least squares to the distance from the
+trend before; a step is the shortest of them. The first rows of a slow rise are within the noise, so the row at which it
+becomes visible is not where it began: that only the fit can tell.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .residual import Floats
+
+_MOST_POINTS = 72
+_POWERS = (1.0, 2.0)  # straight, or faster and faster as a divergence does
+_BEYOND = 1.5
+_LEAST_NOISE = 0.3
+_JUMP_ROWS = 16
+_CLEARLY = 15.0
+
+
+class RiseFit(NamedTuple):
+    """A rise that begins at index ``first`` and is complete at index ``full``; a step if these are neighbours.
+
+    Args:
+        height: what it has reached there, in sd.
+        gain: by how much it explains the values better than a step at the best place, in units of their variance.
+    """
+
+    first: int
+    full: int
+    height: float
+    gain: float
+
+    @property
+    def is_gradual(self) -> bool:
+        return self.full - self.first > _JUMP_ROWS and self.gain > _CLEARLY
+
+
+def fit_rise(y: Floats) -> RiseFit | None:
+    """The rise that fits ``y``, the distance from trend in sd from well before a change up to where it still lasts."""
+    if len(y) < 8:
+        return None
+    size = -(-len(y) // _MOST_POINTS)
+    count = len(y) // size
+    blocks = y[len(y) - count * size :].reshape(count, size)
+    points = _tamed(np.median(blocks, axis=1) if size > 2 else blocks.mean(axis=1))
+    best, step = _search(points)
+    offset = len(y) - count * size
+    noise = max(float(np.median(np.abs(np.diff(points)))) * 1.05, _LEAST_NOISE / size**0.5)
+    return RiseFit(offset + best[1] * size, offset + best[2] * size, best[3], (best[0] - step) / noise**2)
+
+
+def _tamed(points: Floats) -> Floats:
+    """Without lone points far above their neighbours."""
+    if len(points) < 3:
+        return points
+    middle = np.median(np.stack([points[:-2], points[1:-1], points[2:]]), axis=0)
+    tamed = points.copy()
+    tamed[1:-1] = np.clip(points[1:-1], middle - _BEYOND, middle + _BEYOND)
+    return tamed
+
+
+def _search(points: Floats) -> tuple[tuple[float, int, int, float], float]:
+    """Best (explained sum of squares, first, full, height) over all rises, and what the best step explains."""
+    n = len(points)
+    index = np.arange(n)
+    best, step = (-np.inf, 0, 1, 0.0), -np.inf
+    for first in range(n - 1):
+        full = np.arange(first, n)[:, None]
+        share = np.clip((index - first + 1) / (full - first + 1), 0.0, 1.0)
+        for power in _POWERS:
+            shape = share**power
+            norm = (shape * shape).sum(axis=1)
+            product = shape @ points
+            explained = np.where(product > 0, product * product / norm, -np.inf)
+            place = int(np.argmax(explained))
+            step = max(step, float(explained[0]))
+            if explained[place] > best[0]:
+                best = (float(explained[place]), first, first + place, float(product[place] / norm[place]))
+    return best, step
