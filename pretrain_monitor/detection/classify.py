@@ -16,7 +16,8 @@ _LASTING_ROWS = 100
 _SHORT_ROWS = 2  # a single batch, or one and its echo
 _DIVERGED_SD = 2.0
 _DIVERGED_RISE = math.log(1.25)  # and still rising ...
-_DIVERGED_FAR = math.log(1.6)  # ... or not
+_DIVERGED_FAR = math.log(1.5)  # ... or not
+_FAR_ROWS, _STAYS_UP = 48, 0.8
 _BLOCK_ROWS = 8
 _LOW_SD, _NEARLY_ALL, _LEFT = 0.7, 0.85, 0.15
 _STAYS = 0.45
@@ -57,6 +58,9 @@ def classify_loss(
         rises = late > 1.3 * was + 2
         if rises or log_ratio > _DIVERGED_FAR or (log_ratio > _DIVERGED_RISE and late > was + 1):
             return Kind.DIVERGENCE
+    is_far = log_ratio > _DIVERGED_FAR and has_level_alarm
+    if is_far and len(since) > _FAR_ROWS and late > max(_DIVERGED_SD, _STAYS_UP * _top(since)):
+        return Kind.DIVERGENCE
     if is_slow:
         return Kind.DRIFT if is_gradual else Kind.LEVEL_SHIFT
     is_raised = late > _LASTING_SD and raised_rows > _LASTING_ROWS

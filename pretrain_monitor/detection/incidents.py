@@ -18,6 +18,7 @@ from .history import KEPT_ROWS
 from .open_incident import OpenIncident
 from .plateau import PlateauRule
 from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, is_still_rising, review, was_raised
+from .rise import is_one_rise
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind, severity_of
 from .telling import told
 from .trend import residuals_since, trend_before, vetted
@@ -26,6 +27,7 @@ _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _REACHES_BACK = 4  # rows by which a second event may have begun before the rise that gave it away
 _TAIL_SHARE = 0.2  # of its peak: where a spike may rest when the next one begins and still be called over
 _EXPLAINS_ROWS = 8  # a change explains what begins so soon after it
+_REFERENCE_ROWS = 12  # before an incident, where its rise starts from nothing
 _LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
 _SUSTAINED_ROWS, _SUSTAINED_WITHIN, _SUSTAINED_SD = 3, 6, 6.0
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
@@ -194,6 +196,8 @@ class IncidentTracker:
         rows, y = residuals_since(self._bank, "loss", baseline, since, row)
         if not len(rows) or rows[-1] != row or (rise := second_rise(y, self._bank.autocorrelation("loss"))) is None:
             return []
+        if self._goes_on(incident, baseline, row, rise.rows):
+            return []
         newest = self._bank.history.newest(self._bank.column("loss") or 0)
         alarm = Alarm("loss", Chart.LEVEL, rise.score, rise.limit, newest)
         another = self._start(step, int(rows[-rise.rows]), alarm)
@@ -205,6 +209,12 @@ class IncidentTracker:
             another.severity = Severity.WARNING
             self._review(another, row)
         return [*events, self._event(step, another, Change.OPENED)]
+
+    def _goes_on(self, incident: OpenIncident, baseline: FrozenBaseline, row: int, newest: int) -> bool:
+        """Whether the loss has been climbing since the incident began, as in a divergence: one incident, not two."""
+        first = max(incident.onset_row - _REFERENCE_ROWS, row - BASELINE_ROWS)
+        _, y = residuals_since(self._bank, "loss", baseline, first, row)
+        return is_one_rise(y, newest)
 
     def _replace(self, step: int, incident: OpenIncident, another: OpenIncident, before: Settled | None) -> Event:
         """Close what is open, as of before ``another`` began, and go on with that."""

@@ -13,12 +13,13 @@ import numpy as np
 
 from .residual import Floats
 
-_MOST_POINTS = 72
-_POWERS = (1.0, 2.0)  # straight, or faster and faster as a divergence does
+_MOST_POINTS, _FEW_POINTS = 72, 40
+_POWERS = (1.0, 1.5)  # straight, or faster and faster as a divergence does
 _BEYOND = 1.5
 _LEAST_NOISE = 0.3
 _JUMP_ROWS = 16
 _CLEARLY = 15.0
+_LEAST_REST, _NEARLY, _RISEN_SD, _NO_WORSE = 16, 8, 1.0, 1.5
 
 
 class RiseFit(NamedTuple):
@@ -51,6 +52,30 @@ def fit_rise(y: Floats) -> RiseFit | None:
     offset = len(y) - count * size
     noise = max(float(np.median(np.abs(np.diff(points)))) * 1.05, _LEAST_NOISE / size**0.5)
     return RiseFit(offset + best[1] * size, offset + best[2] * size, best[3], (best[0] - step) / noise**2)
+
+
+def is_one_rise(y: Floats, newest: int) -> bool:
+    """Whether the ``newest`` last values go on with a rise that all of ``y`` is, and are no second one from a rest."""
+    if len(y) - newest < _LEAST_REST:
+        return False
+    size = -(-len(y) // _FEW_POINTS)
+    rest, own = _means(y[:-newest], size), _means(y[-newest:], min(size, newest))
+    points = np.concatenate((rest, own))
+    one, _ = _search(points)
+    first, _ = _search(rest)
+    # A rise of the newest alone, or nearly so, has nothing to go on with.
+    if first[3] < _RISEN_SD or (len(rest) - one[1]) * size < _NEARLY:
+        return False
+    left_by_one = float(np.sum(points**2)) - one[0]
+    left_by_two = float(np.sum(rest**2)) - first[0] + float(np.sum((own - own.mean()) ** 2))
+    is_still_rising = (len(points) - one[2]) * size <= newest + _NEARLY
+    return is_still_rising and left_by_one < _NO_WORSE * max(left_by_two, len(points) / size)
+
+
+def _means(y: Floats, size: int) -> Floats:
+    """Means of blocks of so many values, up to the last; what is left over at the beginning is dropped."""
+    count = len(y) // size
+    return np.asarray(y[len(y) - count * size :].reshape(count, size).mean(axis=1))
 
 
 def _tamed(points: Floats) -> Floats:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretrain_monitor.detection.rise import fit_rise
+from pretrain_monitor.detection.rise import fit_rise, is_one_rise
+from pretrain_monitor.telemetry import Kind, Severity
+from tests.curves import alerts, detect, healthy_run, samples
 
 
 def rise(rows: int, height: float, *, power: float = 1.0, at: int = 100, n: int = 400, seed: int = 0) -> np.ndarray:
@@ -35,7 +37,7 @@ def test_a_slow_rise_is_gradual_and_led_back_to_its_beginning(rows: int, height:
 def test_what_climbs_faster_and_faster_began_before_it_is_seen():
     errors, seen = [], []
     for seed in range(10):
-        y = rise(120, 20.0, power=2.0, n=220, seed=seed)
+        y = rise(120, 20.0, power=1.6, n=220, seed=seed)
         fit = fit_rise(y)
         assert fit is not None
         errors.append(abs(fit.first - 100))
@@ -53,3 +55,24 @@ def test_lone_outliers_are_no_rise():
     fit = fit_rise(y)
     assert fit is not None and not fit.is_gradual
     assert abs(fit.height - 3.0) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_divergence_is_one_incident_however_it_bends(seed: int):
+    rng = np.random.default_rng(seed)
+    run = healthy_run(1400, seed=seed)
+    share = np.clip((np.arange(1400) - 1100 + 1) / rng.integers(30, 120), 0, 1) ** rng.uniform(1, 2)
+    run["loss"] *= np.exp(share * np.log(rng.uniform(1.7, 3)))
+    (found,) = alerts(detect(samples(run))[1])
+    assert found.kind is Kind.DIVERGENCE and found.severity is Severity.CRITICAL
+    assert abs(found.onset_step - 1101) <= 25
+
+
+def test_a_second_step_up_from_a_rest_is_no_going_on():
+    rng = np.random.default_rng(0)
+    climbing = np.concatenate([rng.standard_normal(12), 0.2 * np.arange(60) + rng.standard_normal(60)])
+    assert is_one_rise(climbing, 3)
+    rest = np.concatenate([rng.standard_normal(12), 5 + rng.standard_normal(50), 12 + rng.standard_normal(3)])
+    assert not is_one_rise(rest, 3)
+    from_nothing = np.concatenate([rng.standard_normal(60), 8 + rng.standard_normal(3)])
+    assert not is_one_rise(from_nothing, 3)
