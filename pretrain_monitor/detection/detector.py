@@ -16,8 +16,9 @@ from .bank import SignalBank
 from .context import RunContext
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
+from .open_incident import OpenIncident
 from .plateau import PlateauRule
-from .reading import BlockReading, Reading
+from .reading import BlockReading, FrozenTrend, Reading
 from .schedule import LearningRateRule
 from .slow import SlowChart
 
@@ -136,6 +137,26 @@ class InstabilityDetector:
         """The block of sixteen losses that the newest one has completed, if it has."""
         return self._slow.newest
 
+    @property
+    def row(self) -> int:
+        """Number of the newest row: blocks and frozen trends count in these, a run's first samples may be none."""
+        return self._bank.history.rows - 1
+
+    @property
+    def early_reference(self) -> float | None:
+        """Best level of the loss that the early rule held the newest one against; None once the charts have begun."""
+        return self._tracker.early_reference
+
+    def frozen_trends(self) -> tuple[str, dict[str, FrozenTrend]] | None:
+        """Id of the open incident and, by signal, the trend before it; None where none is open."""
+        state = self._tracker.state_dict()["open"]
+        if state is None:
+            return None
+        incident = OpenIncident.from_json(state)
+        return incident.id, {
+            name: FrozenTrend(baseline, self._bank.is_log(name)) for name, baseline in incident.baselines.items()
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything the future depends on, JSON-ready and exact; closed incidents are in the run log."""
         return {
@@ -167,12 +188,14 @@ class InstabilityDetector:
         self._tracker.load_state_dict(state["tracker"])
         self._incidents = {incident.id: incident for incident in incidents}
 
-    def _charted(self, metrics: Mapping[str, float]) -> dict[str, float]:
+    def _charted(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
         # Names hardly ever change from one sample to the next; asking each of a hundred would take longer than a chart.
         names = tuple(metrics)
         if names != self._names:
             self._names = names
             self._uncharted = [name for name in names if not self._is_charted(name)]
+        if not self._uncharted:
+            return metrics
         charted = dict(metrics)
         for name in self._uncharted:
             del charted[name]
@@ -228,7 +251,8 @@ class InstabilityDetector:
 
 def _bounded(metrics: Mapping[str, float]) -> Mapping[str, float]:
     """The metrics with finite numbers that only 64 bits can hold brought back to 1e100."""
-    if max(map(abs, metrics.values()), default=0.0) <= _LARGEST:
+    # Their root sum of squares is no smaller than the largest, and one call for a hundred of them.
+    if math.hypot(*metrics.values()) <= _LARGEST:
         return metrics
     return {
         name: math.copysign(min(abs(value), _LARGEST), value) if math.isfinite(value) else value

@@ -28,7 +28,7 @@ class History:
         self._values = np.full((2 * KEPT_ROWS, 0), np.nan)
         self._steps = np.zeros(2 * KEPT_ROWS, dtype=np.int64)
         self._end = 0
-        self._waiting: list[tuple[int, list[float]]] = []
+        self._waiting: list[tuple[int, list[float] | Floats]] = []
         self.rows = 0  # rows ever seen; the newest has number rows - 1
 
     def add_column(self) -> None:
@@ -36,8 +36,8 @@ class History:
         column = np.full((len(self._values), 1), np.nan)
         self._values = np.concatenate([self._values, column], axis=1)
 
-    def append(self, step: int, values: list[float]) -> None:
-        """Add the newest row. The list is kept as it is and must not change afterwards."""
+    def append(self, step: int, values: list[float] | Floats) -> None:
+        """Add the newest row. The values are kept as they are and must not change afterwards."""
         # Put into the arrays some at a time, or when somebody looks: most steps nobody does.
         self._waiting.append((step, values))
         self.rows += 1
@@ -62,7 +62,7 @@ class History:
     def newest(self, column: int) -> float:
         """Value of a signal in the newest row, NaN where unknown."""
         if self._waiting:
-            return self._waiting[-1][1][column]
+            return float(self._waiting[-1][1][column])
         return float(self._values[self._end - 1, column])
 
     def steps_per_row(self) -> int:
@@ -81,6 +81,8 @@ class History:
 
     def step_of(self, row: int) -> int:
         """Optimizer step of a row; the oldest kept one if the row has left the window."""
+        if 0 < (age := self.rows - row) <= len(self._waiting):
+            return self._waiting[-age][0]
         self._settle()
         return int(self._steps[min(self._first_index(row), self._end - 1)])
 

@@ -25,10 +25,17 @@ class JointRule:
         self._threshold = _threshold(SHARE * false_alarms_per_10k / 1e4 / (2 * NEAR_ROWS + 1))
         self._last: dict[str, tuple[int, float, float]] = {}  # signal -> row, -log p, value
 
-    def update(self, row: int, name: str, u: float, probability: float, value: float) -> list[Alarm]:
-        """Take in one value of the pair that stands out; alarms for both signals if they make one."""
-        if name not in PAIR or u < _EACH:
-            return []
+    def concerns(self, name: str, u: float) -> bool:
+        """Whether a value so far above trend may be one of a pair."""
+        return name in PAIR and u >= _EACH
+
+    def update(self, row: int, name: str, value: float, probability: float) -> list[Alarm]:
+        """Take in one value that concerns the rule; alarms for both signals if it makes a pair.
+
+        Args:
+            row: number of the sample.
+            probability: how often the signal's noise is as far above trend.
+        """
         evidence = -math.log(max(probability, 1e-300))
         self._last[name] = (row, evidence, value)
         other = PAIR[1 - PAIR.index(name)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from operator import le
 from typing import Any, Literal
 
 import numpy as np
 
 from .residual import Floats
-from .scalar import FEW_SIGNALS
 
 Transform = Literal["auto", "log", "linear"]
 
@@ -24,47 +24,52 @@ class Scales:
 
     def __init__(self, transform: Transform) -> None:
         self._transform = transform
-        self.is_log = np.zeros(0, dtype=bool)
-        self._limits = np.zeros(0)
-        self._limit_list: list[float] = []
+        self.is_log: list[bool] = []
+        self._ends: list[float] = []  # of the log scale of each signal, whether it is judged on it or not
+        self._limits: list[float] = []  # what a value must exceed for its signal to stay on its scale
+        # The same for many signals at once.
+        self._mask = np.zeros(0, dtype=bool)
+        self._limit_row = np.zeros(0)
+        self._are_all_log = False
 
-    def add(self) -> None:
+    def add(self, name: str) -> None:
         """A signal more; linear until it is known better."""
-        self.is_log = np.append(self.is_log, False)
-        self._set_limits(np.append(self._limits, -math.inf))
+        is_loss = name == "loss" or name.endswith("/loss")
+        self._ends.append(_NEAR_ZERO_LOSS if is_loss and self._transform != "log" else 0.0)
+        self.restore([*self.is_log, False])
 
-    def set(self, column: int, name: str, *, is_log: bool) -> None:
+    def set(self, column: int, *, is_log: bool) -> None:
         self.is_log[column] = is_log
-        self._limits[column] = self._limit_of(name) if is_log else -math.inf
-        self._set_limits(self._limits)
+        self.restore(self.is_log)
 
-    def restore(self, names: list[str], is_log: list[bool]) -> None:
-        self.is_log = np.array(is_log, dtype=bool)
-        limits = [self._limit_of(name) for name in names]
-        self._set_limits(np.where(self.is_log, limits, -math.inf))
+    def restore(self, is_log: list[bool]) -> None:
+        self.is_log = is_log
+        self._limits = [end if log else -math.inf for end, log in zip(self._ends, is_log, strict=True)]
+        self._mask, self._limit_row = np.array(is_log, dtype=bool), np.array(self._limits)
+        self._are_all_log = all(is_log)
 
-    def fits_log(self, name: str, values: Floats) -> bool:
+    def fits_log(self, column: int, values: Floats) -> bool:
         """Whether a signal with these values is to be judged on a log scale."""
-        if self._transform != "auto":
-            return self._transform == "log" and bool((values > 0).all())
-        return bool((values > self._limit_of(name)).all())
+        if self._transform == "linear":
+            return False
+        return bool((values > self._ends[column]).all())
 
     def outside(self, row: list[float] | Floats) -> list[int]:
         """The columns that are judged on a log scale and have just left its range."""
-        if len(row) > FEW_SIGNALS:
-            found: list[int] = np.flatnonzero(np.asarray(row) <= self._limits).tolist()
-            return found
-        return [column for column, limit in enumerate(self._limit_list) if row[column] <= limit]
+        if isinstance(row, list):
+            if not any(map(le, row, self._limits)):
+                return []
+            return [column for column, limit in enumerate(self._limits) if row[column] <= limit]
+        found: list[int] = (row <= self._limit_row).nonzero()[0].tolist()
+        return found
 
-    def _limit_of(self, name: str) -> float:
-        if self._transform == "log":
-            return 0.0
-        return _NEAR_ZERO_LOSS if name == "loss" or name.endswith("/loss") else 0.0
-
-    def _set_limits(self, limits: Floats) -> None:
-        self._limits = limits
-        # Comparing a few floats costs less than one numpy call.
-        self._limit_list = limits.tolist()
+    def apply(self, values: Floats, out: Floats) -> None:
+        """Values of all signals, each on its scale; what is NaN stays so."""
+        if self._are_all_log:
+            np.log(values, out=out)
+        else:
+            np.copyto(out, values)
+            np.log(out, out=out, where=self._mask)
 
 
 def to_scale(values: Any, *, is_log: bool) -> Any:

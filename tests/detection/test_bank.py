@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_run():
     assert len(json.dumps(charts.state_dict())) < 1.05 * early
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.floats(allow_nan=True, allow_infinity=True, width=32) | st.floats(min_value=1e-3, max_value=10.0),
@@ -185,12 +185,13 @@ def test_memory_does_not_grow_with_the_run():
         max_size=400,
     ),
     st.integers(min_value=0, max_value=400),
+    st.sampled_from([0, 6]),
 )
-def test_any_series_is_survived_and_a_restored_bank_goes_on_identically(values: list[float], cut: int):
-    one = bank(warmup=96)
+def test_any_series_is_survived_and_a_restored_bank_goes_on_identically(values: list[float], cut: int, few: int):
+    one = bank(warmup=96, few=few)
     for i, value in enumerate(values[:cut]):
         one.update(i, {"loss": value})
-    two = bank(warmup=96)
+    two = bank(warmup=96, few=few)
     two.load_state_dict(json.loads(json.dumps(one.state_dict())))
     for i, value in enumerate(values[cut:]):
         assert repr(one.update(i, {"loss": value})) == repr(two.update(i, {"loss": value}))
@@ -224,3 +225,91 @@ def test_a_bank_that_grows_past_a_few_signals_goes_on_without_a_seam():
             (a.chart, round(a.score, 6)) for a in alone.update(i, {"loss": value})
         ]
     assert growing.band("loss") == pytest.approx(alone.band("loss"), rel=1e-9)
+
+
+def restless(n: int, names: int) -> dict[str, np.ndarray]:
+    """Signals with rises, gaps, late starts and a scale change, as many as asked for."""
+    series = {}
+    for k in range(names):
+        values = noisy(n, seed=30 + k, noise=0.02 * (1 + k % 4), phi=0.2 * (k % 3))
+        values[n // 2 + 10 * k : n // 2 + 10 * k + 15] *= 1.5
+        if k % 5 == 1:
+            values[: 40 * k] = math.nan
+        if k % 5 == 2:
+            values[::7] = math.nan
+        if k % 5 == 3:
+            values -= 3.0
+        series["loss" if k == 0 else f"signal/{k}"] = values
+    return series
+
+
+def test_many_signals_are_judged_each_as_if_it_were_among_few():
+    series = restless(1500, 10)
+    found = run(bank(), **series)
+    assert len({alarm.signal for _, alarm in found}) == len(series)
+    for name, values in series.items():
+        mine = [(i, a.chart, round(a.score, 6)) for i, a in found if a.signal == name]
+        assert mine == [(i, a.chart, round(a.score, 6)) for i, a in run(bank(), **{name: values})]
+
+
+def test_the_order_of_the_values_in_a_sample_does_not_matter():
+    series = restless(1200, 8)
+    one, two = bank(), bank()
+    for i, row in enumerate(zip(*(values.tolist() for values in series.values()), strict=True)):
+        metrics = dict(zip(series, row, strict=True))
+        turned = dict(reversed(metrics.items())) if i % 3 else metrics
+        assert repr(one.update(i, metrics)) == repr(two.update(i, turned))
+
+
+def test_a_restored_bank_of_many_signals_goes_on_identically():
+    series = restless(1400, 9)
+    rows = [dict(zip(series, row, strict=True)) for row in zip(*(v.tolist() for v in series.values()), strict=True)]
+    one, two = bank(), bank()
+    for i, metrics in enumerate(rows[:700]):
+        one.update(i, metrics)
+    two.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    alarms = 0
+    for i, metrics in enumerate(rows[700:], start=700):
+        found = one.update(i, metrics)
+        assert repr(found) == repr(two.update(i, metrics))
+        alarms += len(found)
+    assert alarms
+    assert one.state_dict() == two.state_dict()
+
+
+@pytest.mark.parametrize("few", [0, 6])
+def test_the_noise_from_before_an_event_is_put_back_to_its_signal_alone(few: int):
+    charts = bank(few=few)
+    loss, norm = noisy(1000, seed=40), noisy(1000, seed=41, noise=0.2)
+    run(charts, loss=loss, grad_norm=norm)
+    before, other = charts.noise_state("loss"), charts.noise_state("grad_norm")
+    assert before is not None
+    run(charts, loss=1.5 * noisy(60, seed=42, noise=0.03), grad_norm=noisy(60, seed=43, noise=0.2))
+    learned, norm_learned = charts.noise_state("loss"), charts.noise_state("grad_norm")
+    assert learned is not None
+    assert learned[0] > 3 * before[0]
+    charts.put_back("loss", before, rows=48)
+    after = charts.noise_state("loss")
+    assert after is not None
+    # The run has become half as noisy again, and that stays; all else is as it was.
+    assert after[0] == pytest.approx(0.03**2, rel=0.8)
+    assert after[1:] == before[1:]
+    assert charts.noise_state("grad_norm") == norm_learned != other
+    charts.update(2000, {"loss": 4.5})
+    band = charts.band("loss")
+    assert band is not None
+    assert band[0] == pytest.approx(4.5, rel=0.02)
+
+
+@pytest.mark.parametrize("few", [0, 6])
+def test_quiet_samples_count_for_the_thresholds_without_being_looked_at(few: int):
+    charts = bank(few=few, false_alarms_per_10k=0.01)
+    loss = noisy(900, seed=44)
+    run(charts, loss=loss)
+    early = charts.reading("loss")
+    run(charts, loss=np.tile(loss[-50:], 30))
+    late = charts.reading("loss")
+    assert early is not None
+    assert late is not None
+    # Fifteen hundred samples in which nothing stood out say that this noise has a thin tail.
+    assert late.outlier_threshold < early.outlier_threshold
