@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from .announcing import Announcements
-from .detection.detector import InstabilityDetector
+from .detection.detector import STATE_VERSION, InstabilityDetector
 from .records import RunLogIndex, announcement_of, event_of, read_records, record_of, samples_in
 from .telemetry import Incident, Sample
 
@@ -19,8 +19,8 @@ def restore(detector: InstabilityDetector, path: Path, step: int, announced: Ann
 
     Loads the last snapshot at or before ``step`` and replays the samples after it.
 
-    The state is a pure function of the samples, so this is exact. A snapshot made under other detection settings
-    cannot be used; then everything is replayed, which takes about a minute per million steps.
+    The state is a pure function of the samples, so this is exact. A snapshot made under other detection settings, or
+    by a version with other rules, cannot be used; then everything is replayed, which takes about a minute per million steps.
 
     Args:
         announced: is given what was announced by then and is still to be carried by a sample.
@@ -29,7 +29,7 @@ def restore(detector: InstabilityDetector, path: Path, step: int, announced: Ann
     index = RunLogIndex.of(path)
     start = index.last_snapshot(step)
     if start and not _load(detector, path, index, start):
-        logger.info("%s: detection settings have changed; replaying the run from its start", path)
+        logger.info("%s: detection settings or rules have changed; replaying the run from its start", path)
         start = 0
     if start:
         _announced_before(path, index, start, announced)
@@ -44,7 +44,7 @@ def _load(detector: InstabilityDetector, path: Path, index: RunLogIndex, start: 
     with path.open("rb") as file:
         file.seek(start)
         snapshot = json.loads(file.readline())
-    if snapshot["key"] != detector.config.detection_key():
+    if snapshot["key"] != detector.config.detection_key() or snapshot["state"].get("version") != STATE_VERSION:
         return False
     detector.load_state_dict(snapshot["state"], _incidents_before(path, index, start))
     return True

@@ -105,6 +105,29 @@ def test_changed_settings_replay_the_run_instead_of_using_a_snapshot(tmp_path: P
     ]
 
 
+def test_a_snapshot_of_another_version_is_not_used_but_the_run_replayed(tmp_path: Path):
+    stream = eventful_run()
+    config = {**QUIET, "snapshot_steps": 100}
+    first = Monitor(tmp_path, config)
+    first.start()
+    observe(first, stream[:450])
+    first._log.close()  # type: ignore[union-attr]
+    log = tmp_path / "run.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    snapshots = [line for line in lines if line["type"] == "snapshot"]
+    assert snapshots
+    for snapshot in snapshots:
+        snapshot["state"] = {"bank": "as an earlier version kept it"}
+    log.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+
+    second = Monitor(tmp_path, config)
+    second.start(450)
+    observe(second, stream[450:])
+    second.finish()
+    whole, incidents = detect(stream)
+    assert [repr(i) for i in second.incidents] == [repr(i) for i in incidents]
+
+
 def test_tokens_go_on_where_they_were(tmp_path: Path):
     first = Monitor(tmp_path, QUIET)
     first.start()

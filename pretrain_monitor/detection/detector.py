@@ -35,6 +35,10 @@ _BACKOFF_WINDOW = 100  # steps; a loss scaler tries to grow every 2,000, so it b
 _BACKOFF_LIMIT = 25
 
 
+# Of the state that a snapshot holds: what another version of the rules has kept cannot be carried on from.
+STATE_VERSION = 2
+
+
 class InstabilityDetector:
     """Tells instabilities from noise, one sample at a time, in constant memory.
 
@@ -160,6 +164,7 @@ class InstabilityDetector:
     def state_dict(self) -> dict[str, Any]:
         """Everything the future depends on, JSON-ready and exact; closed incidents are in the run log."""
         return {
+            "version": STATE_VERSION,
             "last_step": self.last_step,
             "steps": self._steps,
             "backoffs": list(self._backoffs),
