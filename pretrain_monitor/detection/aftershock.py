@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from .residual import Floats
 
 REFERENCE_ROWS = 12
@@ -68,13 +66,7 @@ def settled(y: Floats) -> Settled | None:
     Args:
         y: distance from the trend before the event in sd, from its onset on.
     """
-    recent = y[-REFERENCE_ROWS:]
-    if len(recent) < _NEEDS_ROWS:
-        return None
-    level = float(np.median(recent))
-    third = len(recent) // 3
-    slope = float(np.median(recent[-third:]) - np.median(recent[:third]))
-    return Settled(level, max(1.4826 * float(np.median(np.abs(recent - level))), 1.0), slope)
+    return _settled(y[-REFERENCE_ROWS:].tolist())
 
 
 def second_rise(y: Floats, autocorrelation: float) -> Rise | None:
@@ -83,26 +75,45 @@ def second_rise(y: Floats, autocorrelation: float) -> Rise | None:
     Args:
         autocorrelation: of the noise from one sample to the next; the higher it is, the less the mean of few says.
     """
-    for count, each, mean, slope in _SHAPES:
-        newest = y[-count:]
-        if len(y) < _NEEDS_ROWS + count or newest[-1] < each:
+    # Asked at every sample of an incident, and a dozen floats are faster in a list than in an array.
+    values = y[-LOOKS_BACK:].tolist()
+    for shape in _SHAPES:
+        count = shape.rows
+        if len(values) < _NEEDS_ROWS + count or values[-1] < shape.each:
             continue
-        before_rows = y[:-count][-REFERENCE_ROWS:]
-        before = settled(before_rows)
-        if before is None or before.slope > slope:
+        newest, before_rows = values[-count:], values[:-count][-REFERENCE_ROWS:]
+        before = _settled(before_rows)
+        if before is None or before.slope > shape.slope:
             continue
+        mean = math.fsum(newest) / count
         # What was rising already may go on rising.
         goes_on = max(before.slope, 0.0) / _THIRD_TO_THIRD * (REFERENCE_ROWS + count) / 2
-        rise = (newest - before.level - goes_on) / before.spread
-        score, limit = float(np.mean(rise)), mean * _spread_of_mean(count, autocorrelation)
+        start = before.level + goes_on
+        score, limit = (mean - start) / before.spread, shape.mean * _spread_of_mean(count, autocorrelation)
+        if score <= limit:
+            continue
         # A rise that started at the onset and goes on reaches as far by itself.
         reach = 1 + (len(before_rows) + count) / max(len(y) - count - len(before_rows) / 2, 1) / 2
-        goes_on = before.slope > _GOES_ON_SD and float(np.mean(newest)) < _BEYOND * reach * before.level
-        if count > _SHAPES[0].rows and goes_on:
+        if count > _SHAPES[0].rows and before.slope > _GOES_ON_SD and mean < _BEYOND * reach * before.level:
             continue
-        if score > limit and np.sum(rise < each) <= count // 8:
+        if sum((value - start) / before.spread < shape.each for value in newest) <= count // 8:
             return Rise(count, before, score, limit)
     return None
+
+
+def _settled(recent: list[float]) -> Settled | None:
+    if len(recent) < _NEEDS_ROWS:
+        return None
+    level = _median(recent)
+    third = len(recent) // 3
+    slope = _median(recent[-third:]) - _median(recent[:third])
+    spread = 1.4826 * _median([abs(value - level) for value in recent])
+    return Settled(level, max(spread, 1.0), slope)
+
+
+def _median(values: list[float]) -> float:
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _spread_of_mean(count: int, phi: float) -> float:
