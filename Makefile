@@ -38,6 +38,7 @@ bench: $(STAMP)
 
 images: $(STAMP)
 	$(BIN)/python docs/make_images.py
+	$(BIN)/python docs/make_detection_images.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

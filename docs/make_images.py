@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: an alert in the terminal, and the run in TensorBoard.
+"""Makes the pictures of the README: an alert in the terminal, why it was told, and the run in TensorBoard.
 
 Monitor, terminal output, TensorBoard and browser are real. The curve is made up, with one spike, unless a run directory
 is given, whose samples are then watched once more.
@@ -20,8 +20,14 @@ from typing import Any
 
 import numpy as np
 import rich
+from PIL import Image
+from rich.console import Console
 
-from pretrain_monitor import Monitor, Sample, read_run
+from pretrain_monitor import Monitor, MonitorConfig, Sample, read_run
+from pretrain_monitor.explain.scene import explain
+from pretrain_monitor.explain.survey import survey
+from pretrain_monitor.explain.terminal import print_explanation
+from pretrain_monitor.sinks.wording import worst
 from pretrain_monitor.tensorboard.launch import HOST, end, start_tensorboard, tensorboard_url
 
 IMAGES = Path(__file__).parent / "images"
@@ -51,9 +57,32 @@ def watch(samples: Iterator[Sample], run_dir: Path) -> str:
     for sample in samples:
         monitor.observe(sample)
     monitor.finish()
-    svg = rich.get_console().export_svg(title="python train.py")
+    return without_fonts(rich.get_console().export_svg(title="python train.py"))
+
+
+def without_fonts(svg: str) -> str:
     # The picture names a font to be fetched from elsewhere; what fixed-width font there is will do.
     return re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)
+
+
+def explained(picture: Path, chromium: str) -> None:
+    """What ``pretrain-monitor explain`` prints of a loss that is 7 % higher from one step on."""
+    stream = [Sample(s.step, {"loss": s.metrics["loss"] * (1.07 if s.step > 900 else 1.0)}) for s in made_up_run()]
+    stream = stream[: SPIKE - 1]
+    found = survey(stream, MonitorConfig())
+    console = Console(record=True, force_terminal=True, width=WIDTH, file=io.StringIO())
+    print_explanation(explain(stream, worst(found.incidents), found, MonitorConfig()), console)
+    svg = without_fonts(console.export_svg(title=f"pretrain-monitor explain runs/gpt {worst(found.incidents).id}"))
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1000, "height": 800})
+        page.set_content(f"<body style='margin: 0'>{svg}</body>")
+        content = page.locator("svg").first.screenshot()
+        browser.close()
+    with Image.open(io.BytesIO(content)) as image:
+        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
 def photograph(run_dir: Path, picture: Path, chromium: str) -> None:
@@ -104,6 +133,7 @@ def main() -> None:
         os.chdir(directory)  # so that the picture names a run directory as a user would
         run_dir = Path("runs/gpt")
         (images / "alert.svg").write_text(watch(samples, run_dir), encoding="utf-8")
+        explained(images / "explain.png", options.chromium)
         photograph(run_dir, images / "tensorboard.png", options.chromium)
         os.chdir(images)
 

@@ -16,6 +16,7 @@ import typer
 
 from . import __version__
 from .config import ConfigError, MonitorConfig, load_config
+from .explain.errors import ExplainError
 from .printable import clean, shown_path
 from .readers import LogError
 from .rundir import RunDirectoryError
@@ -111,6 +112,39 @@ def replay(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Run directory, run.jsonl, or a CSV or JSONL log.", readable=False)],
+    incident: Annotated[
+        str | None, typer.Argument(help="Its id as in the run log, or a step. Without it: which incidents there are.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Also draw it into this file.", readable=False)] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also draw it into this page, to zoom in.", readable=False)
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="YAML file with monitor settings [default: the run's own].", readable=False),
+    ] = None,
+    false_alarms_per_10k: Annotated[
+        float | None,
+        typer.Option("--false-alarms-per-10k", help="As for replay [default: the run's own]."),
+    ] = None,
+) -> None:
+    """Show why an incident was told: signal, trend and charts around it, from the log."""
+    from .explain.outputs import outputs
+    from .explain.runfiles import check_readable_twice, own_settings
+
+    check_readable_twice(run)
+    settings = load_config(own_settings(run) if config is None else config)
+    if false_alarms_per_10k is not None:
+        settings = _with_rate(settings, false_alarms_per_10k)
+    files = outputs(png, html)
+    from .explain.command import explain_run
+
+    explain_run(run, incident, settings, files)
+
+
+@app.command()
 def watch(
     path: Annotated[Path, typer.Argument(help="Run directory, or its run.jsonl.", readable=False)],
     once: Annotated[bool, typer.Option("--once", help="Print what is there and return; do not wait for more.")] = False,
@@ -174,7 +208,7 @@ def main() -> None:
             app()
         finally:
             print(end="", flush=True)
-    except (ConfigError, LogError, RunDirectoryError) as error:
+    except (ConfigError, ExplainError, LogError, RunDirectoryError) as error:
         print(f"error: {clean(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -18,11 +18,19 @@ def print_table(incidents: Sequence[Incident]) -> None:
     """All incidents in their order, and how many of them are alerts."""
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
+    # What `explain` asks for, to be copied whole: a long one is broken and not cut.
+    table.add_column("id", overflow="fold", max_width=24)
     for column in ("onset", "kind", "severity", "status"):
         table.add_column(column, no_wrap=True)
     table.add_column("what happened", ratio=1)
     for incident in incidents:
-        cells = (f"{incident.onset_step:,}", incident.kind.value, incident.severity.value, incident.status.value)
+        cells = (
+            Text(clean(incident.id)),
+            f"{incident.onset_step:,}",
+            incident.kind.value,
+            incident.severity.value,
+            incident.status.value,
+        )
         # The name of a signal is part of the message, and comes from the log.
         table.add_row(*cells, Text(clean(incident.message)), style=_COLOURS[incident.severity])
     console.print(table)

@@ -59,6 +59,17 @@ def test_replay_shows_a_table_for_people(eventful: dict[str, Path]):
     assert "2 alerts, 0 for information" in out
 
 
+def test_the_table_has_the_ids_that_explain_takes_and_leaves_the_messages_room_at_100_columns(
+    eventful: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = cli("replay", eventful["csv"]).stdout.splitlines()
+    ids = [incident.id for incident in replay(eventful["csv"])]
+    assert [line.split()[0] for line in lines if line.startswith("loss-")] == ids
+    assert max(map(len, lines)) <= 100
+    assert 100 - lines[0].index("what happened") >= 45
+
+
 def test_replay_of_a_quiet_log_says_so(tmp_path: Path):
     path = tmp_path / "log.csv"
     path.write_text("step,loss\n" + "".join(f"{i},2.5\n" for i in range(300)))
@@ -123,7 +134,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("replay",), ("watch",), ("tensorboard",), ("demo",)])
+@pytest.mark.parametrize("command", [(), ("replay",), ("explain",), ("watch",), ("tensorboard",), ("demo",)])
 def test_help_is_there_for_every_command(command: tuple[str, ...]):
     done = cli(*command, "--help")
     assert done.returncode == 0

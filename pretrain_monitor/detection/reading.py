@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .changepoint import FrozenBaseline
+from .scales import from_scale
+
 
 class Reading(NamedTuple):
     """One signal at the newest sample, next to what was expected and what would have been an alarm.
@@ -43,3 +46,14 @@ class BlockReading(NamedTuple):
     sd: float
     level: float
     level_threshold: float
+
+
+class FrozenTrend(NamedTuple):
+    """A signal's trend as it was before the open incident: what its segments, onset and end are measured against."""
+
+    baseline: FrozenBaseline
+    is_log: bool
+
+    def at(self, row: float, sd: float = 0.0) -> float:
+        """The value at ``row`` that lies ``sd`` above the trend, in the signal's own unit."""
+        return from_scale(self.baseline.expected(row) + sd * self.baseline.scale, is_log=self.is_log)

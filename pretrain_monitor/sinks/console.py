@@ -70,7 +70,7 @@ class ConsoleSink:
         if not shown:
             self._print([head])
             return
-        commands = [] if self._run_dir is None else wording.next_commands(self._run_dir)
+        commands = [] if self._run_dir is None else wording.next_commands(self._run_dir, shown)
         console = rich.get_console()
         if _is_plain(console):
             self._print([head, *wording.summary_lines(shown), *(f"{_PREFIX}next: {command}" for command in commands)])

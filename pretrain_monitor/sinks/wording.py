@@ -117,9 +117,19 @@ def summary_lines(incidents: Sequence[Incident]) -> list[str]:
     ]
 
 
-def next_commands(run_dir: Path) -> list[str]:
-    """What to type to see more."""
-    return [f"pretrain-monitor {command} {shlex.quote(str(run_dir))}" for command in ("tensorboard", "replay")]
+def next_commands(run_dir: Path, incidents: Sequence[Incident] = ()) -> list[str]:
+    """What to type to see more, as why the worst alert was told."""
+    run = shlex.quote(str(run_dir))
+    commands = [f"pretrain-monitor {command} {run}" for command in ("tensorboard", "replay")]
+    alerts = [incident for incident in incidents if incident.is_alert]
+    if alerts:
+        commands.append(f"pretrain-monitor explain {run} {shlex.quote(worst(alerts).id)}")
+    return commands
+
+
+def worst(incidents: Sequence[Incident]) -> Incident:
+    """The most severe; of several the last."""
+    return max(incidents, key=lambda incident: (incident.severity.rank, incident.detected_step))
 
 
 def words(name: str) -> str:

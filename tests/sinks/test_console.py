@@ -166,11 +166,31 @@ def test_the_end_is_a_table_of_incidents_and_what_to_type_next(told_on_terminal:
     assert lines[0] == "pretrain-monitor: watched 1,000 steps (1 to 1,000): 1 alert, 1 info"
     assert lines[1].split() == ["step", "kind", "severity", "status", "what", "happened"]
     assert lines[2].split()[:6] == ["900", "spike", "warning", "ended", "run", "loss"]
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "next: pretrain-monitor tensorboard 'runs/my run'",
         "next: pretrain-monitor replay 'runs/my run'",
+        "next: pretrain-monitor explain 'runs/my run' loss-900",
     ]
     assert sum("loss rose" in line for line in lines) == 1
+
+
+def test_of_several_alerts_the_worst_is_to_be_explained_next_and_of_these_the_last(told: Told):
+    console = sink(minimum_severity="info")
+    console.on_sample(Sample(1, {"loss": 2.0}))
+    for identity, severity, step in (("a", "critical", 10), ("it's", "critical", 20), ("b", "warning", 30)):
+        incident = changed(id=identity, severity=Severity(severity), detected_step=step)
+        console.on_event(event(Change.OPENED, incident))
+    told()
+    console.close()
+    assert told()[-1].endswith("""explain 'runs/my run' 'it'"'"'s'""")
+
+
+def test_where_there_was_only_information_nothing_is_to_be_explained(told: Told):
+    console = sink(minimum_severity="info")
+    console.on_sample(Sample(1, {"loss": 2.0}))
+    console.on_event(event(Change.OPENED, changed(severity=Severity.INFO)))
+    console.close()
+    assert "explain" not in told()[-1]
 
 
 def test_a_quiet_run_ends_with_one_line(told: Told):
@@ -206,7 +226,8 @@ def test_a_log_file_gets_plain_unbroken_lines(tmp_path: Path):
     )
     assert lines[0].startswith("pretrain-monitor: WARNING: ")
     assert "still going on" in lines[0]
-    assert lines[-2].startswith("pretrain-monitor: next: pretrain-monitor tensorboard ")
+    assert lines[-3].startswith("pretrain-monitor: next: pretrain-monitor tensorboard ")
+    assert lines[-1].startswith("pretrain-monitor: next: pretrain-monitor explain ")
 
 
 def test_a_terminal_that_cannot_show_the_lines_of_a_panel_still_gets_the_alert(tmp_path: Path):

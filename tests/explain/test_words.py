@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from eventful_runs import RUNS, explanation_of
+
+from pretrain_monitor.explain.words import facts
+
+
+def said(run: str) -> dict[str, str]:
+    entries: dict[str, str] = {}
+    for name, text in facts(explanation_of(run)):
+        entries.setdefault(name, text)
+    return entries
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_kind_of_incident_is_told_in_words_from_first_alarm_to_advice(run: str):
+    entries = said(run)
+    assert next(iter(entries)) == "first alarm"
+    assert {"onset", "told", "end", "what to do"} <= set(entries)
+    assert all(text and text.isprintable() for text in entries.values())
+    assert not any("nan" in text or "None" in text for text in entries.values())
+
+
+def test_score_and_threshold_of_the_first_alarm_are_those_of_the_chart():
+    explanation = explanation_of("level_shift")
+    first = explanation.counted[0]
+    assert first.threshold is not None
+    text = said("level_shift")["first alarm"]
+    assert text.startswith(f"level chart of loss at step {first.step:,}: {first.score:.3g}, threshold")
+    assert f"threshold {first.threshold:.3g}" in text
+
+
+def test_what_became_an_alert_later_says_since_when_it_was_known():
+    assert said("spike")["told"] == "step 601; until then it was for information, from step 599 on"
+
+
+def test_a_signal_that_led_is_named_with_its_lead():
+    assert said("spike")["gradient norm"] == "rose 2 steps before the loss"
+
+
+def test_segments_are_from_to_and_how_far():
+    assert said("level_shift")["segments"].startswith("801 to 1,007 at +4.")
+
+
+def test_the_end_of_what_came_back_and_of_what_did_not():
+    assert said("bad_batch")["end"] == "step 602, the first one back at the trend before"
+    assert "is called lasting" in said("level_shift")["end"]
+    assert said("dead")["end"] == "none by the end of the log"
+
+
+def test_an_announced_change_is_what_explains_it():
+    assert said("announced")["explained by"] == "step 801: stage 2: code"
+    assert "for information" in said("announced")["told"]
+
+
+def test_rules_that_have_no_chart_say_what_they_looked_at():
+    assert said("nonfinite")["first alarm"] == "loss was NaN at step 601"
+    assert "a factor of 9.96 between two rates" in said("lr_anomaly")["first alarm"]
+    assert said("lr_anomaly")["learning rate"].startswith("jump at step 601: 9.8e-05 before")
+    assert "slope of log(loss) over log(step)" in said("plateau")["first alarm"]
+    assert "1.3 times" in said("early")["early rule"]
