@@ -13,8 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .config import MonitorConfig
     from .detection.detector import InstabilityDetector
-    from .monitor import Monitor, replay
+    from .monitor import Monitor
     from .readers import read_run
+    from .replaying import replay
     from .sinks import ListSink
     from .telemetry import Event, Incident, Kind, Sample, Severity, Status
 
@@ -30,7 +31,7 @@ _HOME = {
     "Severity": "telemetry",
     "Status": "telemetry",
     "read_run": "readers",
-    "replay": "monitor",
+    "replay": "replaying",
 }
 
 __all__ = [

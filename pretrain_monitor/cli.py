@@ -81,13 +81,16 @@ def replay(
     config: ConfigOption = None,
     false_alarms_per_10k: Annotated[
         float | None,
-        typer.Option("--false-alarms-per-10k", help="Alerts a healthy run may raise per 10,000 steps [default: 1]."),
+        typer.Option(
+            "--false-alarms-per-10k", help="Alerts a healthy run may raise per 10,000 steps [default: the run's own]."
+        ),
     ] = None,
 ) -> None:
     """Run the detector over a log: what the monitor would have told during the run."""
     from .readers import read_run
+    from .run_settings import own_settings
 
-    settings = load_config(config)
+    settings = load_config(own_settings(path) if config is None else config)
     if false_alarms_per_10k is not None:
         settings = _with_rate(settings, false_alarms_per_10k)
     samples = read_run(path)
@@ -99,7 +102,7 @@ def replay(
 
     # Imported for a log that can be read only: they load scipy and rich.
     from .incident_table import print_table
-    from .monitor import replay as replay_log
+    from .replaying import replay as replay_log
 
     incidents = replay_log(chain([first], samples), settings)
     if format is Format.JSONL:
@@ -132,7 +135,8 @@ def explain(
 ) -> None:
     """Show why an incident was told: signal, trend and charts around it, from the log."""
     from .explain.outputs import outputs
-    from .explain.runfiles import check_readable_twice, own_settings
+    from .explain.runfiles import check_readable_twice
+    from .run_settings import own_settings
 
     check_readable_twice(run)
     settings = load_config(own_settings(run) if config is None else config)

@@ -74,7 +74,7 @@ class MonitorConfig(BaseModel):
     """Settings of one monitor; every default suits a run of some thousand steps or more.
 
     >>> MonitorConfig(false_alarms_per_10k_steps=0.3).warmup_steps
-    200
+    150
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -83,7 +83,7 @@ class MonitorConfig(BaseModel):
         0.3, ge=1e-6, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
     )
     warmup_steps: int = Field(
-        200, ge=96, le=100_000, description="samples before the charts may alarm; until then the early rules watch"
+        150, ge=96, le=100_000, description="samples before the charts may alarm; until then the early rules watch"
     )
     memory_steps: int = Field(32, ge=8, le=1024, description="memory of the trend, in samples")
     transform: Literal["auto", "log", "linear"] = Field(

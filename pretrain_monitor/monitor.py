@@ -8,17 +8,15 @@ import os
 import threading
 import time as clock
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from .announcing import MAX_WAITING, Announcement, Announcements
 from .config import MonitorConfig, WhatChanges, load_config
 from .detection.detector import InstabilityDetector
-from .readers import LogError, read_run
 from .resume import restore
+from .run_settings import write_settings
 from .rundir import RunDirectoryError
 from .runlog import FILE_NAME, RunLog
 from .sinks.base import Sink, checked_sinks
@@ -212,7 +210,7 @@ class Monitor:
         if log.was_deleted:
             # With the samples gone it takes a snapshot to resume.
             log.was_deleted = False
-            self._write_config(log.path.parent)
+            write_settings(log.path.parent, self.config)
             self.snapshot()
         elif sample.step - self._snapshot_step >= self.config.snapshot_steps:
             self.snapshot()
@@ -261,11 +259,7 @@ class Monitor:
             self._continue(run_dir / FILE_NAME, step)
         log.begin(step if has_past else None, pid=os.getpid())
         self._log = log
-        self._write_config(run_dir)
-
-    def _write_config(self, run_dir: Path) -> None:
-        config = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-        (run_dir / "config.yaml").write_text(config, encoding="utf-8")
+        write_settings(run_dir, self.config)
 
     def _continue(self, path: Path, step: int) -> None:
         try:
@@ -357,29 +351,3 @@ def _plain(sample: Sample) -> Sample:
     metrics = {str(name): float(value) for name, value in sample.metrics.items()}
     time = clock.time() if sample.time is None else sample.time
     return Sample(int(sample.step), metrics, sample.tokens_seen, time, sample.meta)
-
-
-def replay(
-    path_or_samples: str | Path | Iterable[Sample],
-    config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
-) -> list[Incident]:
-    """Run the detector over a log or over samples; the incidents in their final state, in order of onset.
-
-    >>> [str(incident.kind) for incident in replay([Sample(1, {"loss": float("nan")})])]
-    ['nonfinite']
-
-    Raises:
-        LogError: the log cannot be read; one line for the user.
-        ConfigError: a setting that does not exist or cannot be used.
-    """
-    detector = InstabilityDetector(config)
-    samples = read_run(path_or_samples) if isinstance(path_or_samples, str | Path) else path_or_samples
-    try:
-        for sample in samples:
-            detector.update(sample)
-    except ValueError as error:
-        if isinstance(error, LogError) or not isinstance(path_or_samples, str | Path):
-            raise
-        raise LogError(f"{path_or_samples}: {error}") from None
-    detector.finish()
-    return sorted(detector.incidents, key=lambda incident: (incident.onset_step, incident.detected_step))

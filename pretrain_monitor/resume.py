@@ -20,7 +20,8 @@ def restore(detector: InstabilityDetector, path: Path, step: int, announced: Ann
     Loads the last snapshot at or before ``step`` and replays the samples after it.
 
     The state is a pure function of the samples, so this is exact. A snapshot made under other detection settings, or
-    by a version with other rules, cannot be used; then everything is replayed, which takes about a minute per million steps.
+    by a version with other rules, cannot be used; then everything is replayed, which takes about a minute per million
+    steps.
 
     Args:
         announced: is given what was announced by then and is still to be carried by a sample.

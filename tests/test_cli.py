@@ -169,3 +169,22 @@ def test_replay_works_without_torch(eventful: dict[str, Path]):
     )
     assert done.returncode == 0, done.stderr
     assert "spike" in done.stdout
+
+
+def test_replay_uses_the_settings_the_run_was_watched_with(tmp_path: Path):
+    run = healthy_run(900, seed=2)
+    run["loss"][600:] *= 1.06
+    quiet = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
+    told = {}
+    for rate in (1e-4, 30.0):
+        monitor = Monitor(tmp_path / str(rate), {**quiet, "false_alarms_per_10k_steps": rate})
+        monitor.start()
+        for sample in samples(run):
+            monitor.observe(sample)
+        monitor.finish()
+        told[rate] = [repr(incident) for incident in monitor.incidents]
+        for path in (tmp_path / str(rate), tmp_path / str(rate) / "run.jsonl"):
+            assert sorted(repr(incident) for incident in replay(path)) == sorted(told[rate])
+    assert told[1e-4] != told[30.0]
+    asked = replay(tmp_path / "0.0001", {"false_alarms_per_10k_steps": 30.0})
+    assert sorted(repr(incident) for incident in asked) == sorted(told[30.0])

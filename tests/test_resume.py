@@ -124,7 +124,7 @@ def test_a_snapshot_of_another_version_is_not_used_but_the_run_replayed(tmp_path
     second.start(450)
     observe(second, stream[450:])
     second.finish()
-    whole, incidents = detect(stream)
+    _, incidents = detect(stream)
     assert [repr(i) for i in second.incidents] == [repr(i) for i in incidents]
 
 

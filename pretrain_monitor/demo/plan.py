@@ -20,7 +20,7 @@ CORRUPTED_BATCHES = 5
 
 _STEPS = 1100
 _FAULT_AT = 0.62  # of the run: late enough to know its noise, early enough to see how it ends
-_EARLIEST_FAULT = 260  # the monitor's charts start after 200 samples and learn the tail of the noise from there
+_EARLIEST_FAULT = 260  # the monitor's charts start after 150 samples and learn the tail of the noise from there
 _SHORTEST_AFTERMATH = 60
 _AFTER_NAN = 50  # nothing happens any more in a run whose weights are NaN
 
@@ -95,7 +95,7 @@ def plan_run(fault: str, steps: int | None = None) -> Plan:
     if total < fault_step + _SHORTEST_AFTERMATH:
         least = _EARLIEST_FAULT + _SHORTEST_AFTERMATH
         raise PlanError(
-            f"--steps {steps} is too short for --fault {fault}: the monitor learns the noise of a run for 200 steps "
+            f"--steps {steps} is too short for --fault {fault}: the monitor learns the noise of a run for 150 steps "
             f"first; give at least {least}, or --fault none"
         )
     return Plan(fault, total, fault_step)

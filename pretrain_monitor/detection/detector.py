@@ -16,7 +16,6 @@ from .bank import SignalBank
 from .context import RunContext
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
-from .open_incident import OpenIncident
 from .plateau import PlateauRule
 from .reading import BlockReading, FrozenTrend, Reading
 from .schedule import LearningRateRule
@@ -153,13 +152,10 @@ class InstabilityDetector:
 
     def frozen_trends(self) -> tuple[str, dict[str, FrozenTrend]] | None:
         """Id of the open incident and, by signal, the trend before it; None where none is open."""
-        state = self._tracker.state_dict()["open"]
-        if state is None:
+        if (found := self._tracker.open_baselines) is None:
             return None
-        incident = OpenIncident.from_json(state)
-        return incident.id, {
-            name: FrozenTrend(baseline, self._bank.is_log(name)) for name, baseline in incident.baselines.items()
-        }
+        identity, baselines = found
+        return identity, {name: FrozenTrend(b, self._bank.is_log(name)) for name, b in baselines.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the future depends on, JSON-ready and exact; closed incidents are in the run log."""

@@ -69,6 +69,11 @@ class IncidentTracker:
         return self._open is not None and self._open.severity.is_alert
 
     @property
+    def open_baselines(self) -> tuple[str, dict[str, FrozenBaseline]] | None:
+        """Id of the open incident, and the trends it is held against by signal."""
+        return None if self._open is None else (self._open.id, dict(self._open.baselines))
+
+    @property
     def may_look_for_plateau(self) -> bool:
         """While something else goes on with the loss, what it does says nothing of a plateau."""
         return self._open is None or self._open.kind is Kind.PLATEAU

@@ -96,7 +96,7 @@ def test_the_settings_of_the_run_are_used_unless_others_are_given(tmp_path: Path
     stream = RUNS["level_shift"][0]()
     run = watched(tmp_path / "run", stream, {"false_alarms_per_10k_steps": 30.0, "warmup_steps": 150})
     told = {i.id for i in replay(run, run / "config.yaml") if i.kind == "level_shift"}
-    assert told != {i.id for i in replay(run) if i.kind == "level_shift"}
+    assert told != {i.id for i in replay(run, {}) if i.kind == "level_shift"}
     (identity,) = told
     done = cli("explain", run, identity)
     assert (done.returncode, done.stderr) == (0, "")

@@ -115,7 +115,7 @@ def test_before_the_charts_begin_there_is_the_reference_of_the_early_rule():
     explanation = explanation_of("early")
     assert explanation.counted[0].chart is Chart.EARLY
     assert explanation.counted[0].value > 1.3 * explanation.early_reference[explanation.early_steps == 82]
-    assert not np.isfinite(explanation.tracks[0].level[explanation.tracks[0].steps < 200]).any()
+    assert not np.isfinite(explanation.tracks[0].level[explanation.tracks[0].steps < 150]).any()
 
 
 def test_an_early_reference_is_what_the_losses_before_the_newest_gave():

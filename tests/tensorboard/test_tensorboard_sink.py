@@ -16,13 +16,13 @@ from pretrain_monitor.config import TensorBoardConfig
 from pretrain_monitor.telemetry import Change, Severity
 from pretrain_monitor.tensorboard.panels import open_panels
 
-STEPS, SPIKE, NAN = 700, 400, 600
+STEPS, BAD_BATCH, SPIKE, NAN = 700, 250, 400, 600
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory):
     run_dir = tmp_path_factory.mktemp("run")
-    sink = watch(troubled_run(STEPS, seed=0, spikes={SPIKE: 0.8}, nan_at=NAN), run_dir)
+    sink = watch(troubled_run(STEPS, seed=0, spikes={SPIKE: 0.8}, nan_at=NAN, bad_batch_at=BAD_BATCH), run_dir)
     return run_dir / "tensorboard", sink
 
 

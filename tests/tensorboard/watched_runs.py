@@ -14,8 +14,10 @@ from pretrain_monitor import ListSink, Monitor, Sample
 QUIET = {"console": {"enabled": False}}
 
 
-def troubled_run(n: int, *, seed: int, spikes: Mapping[int, float], nan_at: int | None = None) -> Iterator[Sample]:
-    """A healthy run with spikes of 30 steps that decay, the gradient norm rising with them, and maybe one NaN.
+def troubled_run(
+    n: int, *, seed: int, spikes: Mapping[int, float], nan_at: int | None = None, bad_batch_at: int | None = None
+) -> Iterator[Sample]:
+    """A healthy run with spikes of 30 steps that decay and the gradient norm with them; maybe a NaN and a bad batch.
 
     Args:
         spikes: first step -> height of the loss over the healthy one, in nats.
@@ -27,6 +29,8 @@ def troubled_run(n: int, *, seed: int, spikes: Mapping[int, float], nan_at: int 
         run["grad_norm"][first - 1 : first + 29] *= 1 + 8 * decay
     if nan_at is not None:
         run["loss"][nan_at - 1] = np.nan
+    if bad_batch_at is not None:
+        run["loss"][bad_batch_at - 1] *= 1.3
     return samples(run)
 
 
