@@ -10,6 +10,7 @@ from .corpus import DEFAULT_FOLDER, load_corpus
 from .curves import Curve
 from .inject import inject
 from .synthetic import synthetic
+from .zoo.cases import CASES
 from .zoo.load import load_zoo
 
 NAMES = ("natural", "injected", "synthetic", "zoo")
@@ -19,6 +20,8 @@ TITLES = {
     "synthetic": "Synthetic curves with known truth",
     "zoo": "Small trainings with induced instabilities",
 }
+
+_FAULTY = {name for name, case in CASES.items() if case.twin}
 
 
 class NotHere(Exception):
@@ -49,6 +52,10 @@ class DataSets:
         }
         return loaders[name]()
 
+    def healthy_zoo(self) -> list[Curve]:
+        """Those of the zoo that nothing was done to; a change that was planned may still show in the loss."""
+        return [curve for curve in self.load("zoo") if curve.name not in _FAULTY]
+
     def corpus(self, *, whole: bool) -> list[Curve]:
         if self.folder == DEFAULT_FOLDER and not self.folder.is_dir():
             raise NotHere("needs a corpus of real curves, and there is none beside the project; name one with --corpus")
@@ -66,4 +73,5 @@ def describe(curves: Sequence[Curve]) -> str:
     sources = len({curve.source for curve in curves})
     musts = sum(event.verdict == "must" for curve in curves for event in curve.events)
     rows = sum(curve.rows for curve in curves)
-    return f"{len(curves)} curves of {sources} sources, {rows:,} rows, {musts} events that must be found"
+    found = "1 event" if musts == 1 else f"{musts} events"
+    return f"{len(curves)} curves of {sources} sources, {rows:,} rows, {found} that must be found"

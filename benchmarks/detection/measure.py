@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 from .bootstrap import Intervals, intervals
 from .curves import Baseline, Curve
@@ -19,14 +19,14 @@ class Measured:
     Args:
         sources: of each curve, in the order of ``scores``.
         setting: how its limit was chosen.
-        cpu_s: processor time of its process, all curves together.
+        cpu_s: processor time of its process, likewise.
     """
 
     detector: Baseline
     setting: str
     sources: tuple[str, ...]
     scores: tuple[Score, ...]
-    cpu_s: float
+    cpu_s: tuple[float, ...]
 
     @property
     def total(self) -> Score:
@@ -41,7 +41,17 @@ class Measured:
 
     @property
     def us_per_row(self) -> float:
-        return 1e6 * self.cpu_s / self.total.rows
+        return 1e6 * sum(self.cpu_s) / self.total.rows
+
+    def of(self, sources: Collection[str]) -> Measured:
+        """The part of it that comes from some of the sources."""
+        kept = [k for k, source in enumerate(self.sources) if source in sources]
+        return replace(
+            self,
+            sources=tuple(self.sources[k] for k in kept),
+            scores=tuple(self.scores[k] for k in kept),
+            cpu_s=tuple(self.cpu_s[k] for k in kept),
+        )
 
 
 def measure(
@@ -64,7 +74,7 @@ def measure(
         own = results[k * len(curves) : (k + 1) * len(curves)]
         scores, seconds = zip(*own, strict=True)
         sources = tuple(source_of(curve) for curve in curves)
-        measured.append(Measured(detector, setting, sources, scores, sum(seconds)))
+        measured.append(Measured(detector, setting, sources, scores, seconds))
     return measured
 
 
@@ -73,6 +83,6 @@ def _one(task: tuple[Baseline, Curve]) -> tuple[Score, float]:
     began = time.process_time()
     try:
         findings = detector.detect(curve)
-    except Exception as error:
+    except Exception as error:  # whatever a rival raises: a long measurement that ends has to say where
         raise RuntimeError(f"{detector.name} failed on {curve.name}: {type(error).__name__}: {error}") from error
     return score(curve, findings), time.process_time() - began

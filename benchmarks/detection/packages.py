@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from . import packages_live as live
 from . import packages_offline as offline
 from .curves import Baseline, Curve, Finding
+from .limits import Limited
 from .rules_windows import LIVE, OFFLINE
 
 Detect = Callable[[Any, Curve], list[Finding]]  # of an imported module and a curve
@@ -49,7 +50,7 @@ class Package:
 
 
 @dataclass
-class River:
+class River(Limited):
     """A drift detector of river on the loss, at its defaults; both ways, up and down, but where the variant says up.
 
     Args:
@@ -68,9 +69,6 @@ class River:
 
     def load(self) -> Any:
         return importlib.import_module("river.drift")
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         return live.river(self.variant, self.limit, self.load(), curve)

@@ -128,9 +128,9 @@ def lightning(spike: Any, curve: Curve) -> list[Finding]:
 
 
 def lyapmon(module: Any, curve: Curve) -> list[Finding]:
-    """Its monitor, a row for a cycle, 20 for its warm-up. An alert is a change to unstable, or a value it refuses."""
+    """Its monitor, a row for a cycle. An alert is a change to unstable, or a value that it refuses."""
     features = [name for name in ("loss", "grad_norm") if name == "loss" or name in curve.others]
-    monitor = module.LyapunovMonitor(features=features, warmup=20, store=module.store.InMemoryStore())
+    monitor = module.LyapunovMonitor(features=features)
     found = []
     was_unstable = False
     for row, values in enumerate(_rows_of(curve)):
@@ -146,16 +146,17 @@ def lyapmon(module: Any, curve: Curve) -> list[Finding]:
 
 
 def training_doctor(module: Any, curve: Curve) -> list[Finding]:
-    """Its rules on a learning rate that is too high and on gradient instability.
+    """Its rules on a learning rate that is too high and on gradient instability: of its five those on trouble.
 
-    Steps are rows. They read the last 500 values at most, but search all of them at every step: older ones are dropped.
+    Its cooldowns count the steps of the run. They read the last 500 values at most, but search all of them at every
+    step: older ones are dropped.
     """
     too_high = importlib.import_module("training_doctor.detectors.learning_rate").LearningRateTooHighDetector
     unstable = importlib.import_module("training_doctor.detectors.instability").GradientInstabilityDetector
     doctor = module.Doctor(detectors=[too_high(), unstable()])
     found = []
-    for row, values in enumerate(_rows_of(curve)):
-        found += [Finding(row) for _ in doctor.log(row, **values)]
+    for row, (step, values) in enumerate(zip(curve.steps.tolist(), _rows_of(curve), strict=True)):
+        found += [Finding(row) for _ in doctor.log(step, **values)]
         if row % 100 == 0:
             for points in doctor.store._data.values():
                 del points[:-600]

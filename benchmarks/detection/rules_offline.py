@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .curves import Baseline, Curve, Finding, Floats
+from .curves import Curve, Finding, Floats
+from .limits import RATIOS, SIGMAS, Limited
 from .rules_windows import (
     OFFLINE,
-    RATIOS,
-    SIGMAS,
     Rows,
     alerts,
     grad_norm,
@@ -28,7 +27,7 @@ from .rules_windows import (
 
 
 @dataclass
-class Trainspotter:
+class Trainspotter(Limited):
     """trainspotter 0.2.6: its detectors ``spikes``, ``divergence`` and ``grad_norm``.
 
     Spike: 0.6745 |x - median| / MAD above 6 over the last 21 values, x among them; runs with gaps of up to two rows are
@@ -48,9 +47,6 @@ class Trainspotter:
 
     def __post_init__(self) -> None:
         self.name = "trainspotter, errors" if self.errors_only else "trainspotter"
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         z = np.abs(_robust_z(curve.loss)) if curve.rows >= 5 else np.zeros(curve.rows)
@@ -103,12 +99,13 @@ def _first_row_of_rising_quarter(curve: Curve) -> int | None:
 
 
 @dataclass(frozen=True)
-class Losslint:
+class Losslint(Limited):
     """losslint 0.4.1, ``checks.py``: spikes, and values that are not finite.
 
     Loss above 10 times the median of up to 12 finite losses on each side, itself left out, with five at least. Every
-    such row counts, where a finding of the original lists five. Its divergence check names no step and has no place
-    here.
+    such row counts, where a finding of the original lists five; of values that are not finite the first five of each
+    signal count, as there: with a loss scaler an overflow of the norm now and then is healthy. Its divergence check
+    names no step and has no place here.
     """
 
     limit: float = 10.0
@@ -116,14 +113,11 @@ class Losslint:
     mode = OFFLINE
     limits = RATIOS
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
-        nonfinite = is_infinite_or_nan(curve)
+        nonfinite = _first(is_infinite_or_nan(curve), 5)
         norm = grad_norm(curve)
         if norm is not None:
-            nonfinite = nonfinite | ~np.isfinite(norm)
+            nonfinite |= _first(~np.isfinite(norm), 5)
         rows = np.flatnonzero(np.isfinite(curve.loss))
         values = curve.loss[rows]
         # Nothing but a row above the limit times the lowest of its neighbours can be above that times their median.
@@ -138,7 +132,7 @@ class Losslint:
 
 
 @dataclass(frozen=True)
-class Runmedic:
+class Runmedic(Limited):
     """runmedic 0.1.1, ``checks.py``: non-finite values, divergence, loss spikes and gradient spikes.
 
     Spike: a residual to the moving average (span n/20) of the row before, above 8 robust deviations of all residuals,
@@ -156,9 +150,6 @@ class Runmedic:
     name = "runmedic"
     mode = OFFLINE
     limits = SIGMAS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         norm = grad_norm(curve)
@@ -226,7 +217,7 @@ def _moving_average(values: Floats, span: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class Gradsnitch:
+class Gradsnitch(Limited):
     """gradsnitch 0.1.0: gradient spike, loss divergence, loss or norm not finite. Each is told once, at its first row.
 
     Norm above 8 times the median of the last 50, itself among them, from ten on. Divergence, unless a loss is not
@@ -241,9 +232,6 @@ class Gradsnitch:
     name = "gradsnitch"
     mode = OFFLINE
     limits = (*RATIOS[:-2], 8.0, *RATIOS[-2:])
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         bad_loss = is_infinite_or_nan(curve)
@@ -260,8 +248,9 @@ class Gradsnitch:
         return alerts(*fired)
 
 
-def _first(rows: Rows) -> Rows:
-    index: NDArray[np.intp] = np.flatnonzero(rows)[:1]
+def _first(rows: Rows, count: int = 1) -> Rows:
+    """Only the first of the rows, or the first so many."""
+    index: NDArray[np.intp] = np.flatnonzero(rows)[:count]
     only = np.zeros(len(rows), dtype=bool)
     only[index] = True
     return only

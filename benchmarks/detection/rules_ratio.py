@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Baseline, Curve, Finding
+from .curves import Curve, Finding
+from .limits import RATIOS, Limited
 from .rules_windows import (
     LIVE,
-    RATIOS,
     Rows,
     Statistics,
     alerts,
@@ -23,7 +23,7 @@ from .rules_windows import (
 
 
 @dataclass(frozen=True)
-class KillLossSpike:
+class KillLossSpike(Limited):
     """llm-foundry, ``callbacks/kill_loss_spike_callback.py``, revision 8c8dd48, with its default to log only.
 
     The window holds W = max(100, 5 % of the run) losses, outliers too. A fifth loss in a row, and each further one, of
@@ -36,9 +36,6 @@ class KillLossSpike:
     name = "llm-foundry KillLossSpike"
     mode = LIVE
     limits = RATIOS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         width = max(100, round(0.05 * curve.rows))
@@ -65,7 +62,7 @@ def _length_of_run(rows: Rows) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class UnexpectedlyLarge:
+class UnexpectedlyLarge(Limited):
     """Megatron-LM, ``core/rerun_state_machine.py``, ``is_unexpectedly_large``, revision d98e8a6; off by default.
 
     |x| at least 10 times the largest of the 100 values after the first, which is left out; that maximum then stays as
@@ -76,9 +73,6 @@ class UnexpectedlyLarge:
     name = "Megatron-LM is_unexpectedly_large"
     mode = LIVE
     limits = RATIOS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         nonfinite = is_infinite_or_nan(curve)
@@ -91,7 +85,7 @@ class UnexpectedlyLarge:
 
 
 @dataclass
-class SkipSpike:
+class SkipSpike(Limited):
     """metaseq, ``trainer.py``, ``skip_spike``, revision f7ffa5f.
 
     Loss over its moving average (weight 0.2 for the newest, starting at the first loss) above a ratio; a spike does not
@@ -106,9 +100,6 @@ class SkipSpike:
     def __post_init__(self) -> None:
         self.name = f"metaseq skip_spike {self.limit:g} (assumed)"
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
         fired = none_of(curve)
         usual = float(curve.loss[0])
@@ -122,7 +113,7 @@ class SkipSpike:
 
 
 @dataclass(frozen=True)
-class SpikeDetection:
+class SpikeDetection(Limited):
     """Lightning 2.6.6, ``fabric/utilities/spike.py``, one epoch long; an alert is what would raise its exception.
 
     From the second batch on: not finite; or larger than the last loss that was no spike and at least 3 times the mean
@@ -136,9 +127,6 @@ class SpikeDetection:
     name = "Lightning SpikeDetection"
     mode = LIVE
     limits = RATIOS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         fired = none_of(curve)
@@ -160,7 +148,7 @@ class SpikeDetection:
 
 
 @dataclass(frozen=True)
-class SpikyLossDetector:
+class SpikyLossDetector(Limited):
     """FlagScale's spiky-loss detector, from its description: at least 20 % above the last loss that was no spike.
 
     That loss stays until a loss is no spike, so a lasting rise fires for good. Inf fires; NaN does not, and takes the
@@ -175,9 +163,6 @@ class SpikyLossDetector:
     mode = LIVE
     limits = RATIOS
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
         fired = none_of(curve)
         last = math.nan
@@ -190,7 +175,7 @@ class SpikyLossDetector:
 
 
 @dataclass(frozen=True)
-class Forgather:
+class Forgather(Limited):
     """forgather's divergence rule, from its description: 1 nat above the best moving average, three times in a row.
 
     Moving averages with weight 0.3 for the newest; judged once 10 values are in. A value that is not finite fires at
@@ -204,9 +189,6 @@ class Forgather:
     name = "forgather divergence"
     mode = LIVE
     limits = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0)
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         fired = none_of(curve)

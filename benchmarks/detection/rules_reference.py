@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Baseline, Curve, Finding, Floats
+from .curves import Curve, Finding, Floats
+from .limits import SIGMAS, Limited
 from .rules_windows import (
     LIVE,
-    SIGMAS,
     Rows,
     alerts,
     grad_norm,
@@ -35,7 +35,7 @@ class NanOnly:
 
 
 @dataclass
-class ZScore:
+class ZScore(Limited):
     """The textbook rule, a reference of our own: x above mean + 4 population standard deviations of the last 100.
 
     From 30 values on. A value that is not finite is an alert by itself and does not enter the window.
@@ -52,9 +52,6 @@ class ZScore:
     def __post_init__(self) -> None:
         self.name = "z4-w100 of log loss" if self.on_log else "z4-w100"
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.log(curve.loss) if self.on_log else curve.loss
@@ -67,7 +64,7 @@ class ZScore:
 
 
 @dataclass(frozen=True)
-class DetrendedMad:
+class DetrendedMad(Limited):
     """A reference of our own: 7 robust deviations above the straight line through the last 64 values, from 32 on.
 
     The line has the slope between the medians of both halves and passes through the median in the middle. A value that
@@ -78,9 +75,6 @@ class DetrendedMad:
     name = "detrended-MAD7"
     mode = LIVE
     limits = SIGMAS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         return alerts((is_infinite_or_nan(curve), "nonfinite"), (on_finite(curve.loss, self._is_high), "spike"))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Baseline, Curve, Finding, Floats
+from .curves import Curve, Finding, Floats
+from .limits import SIGMAS, Limited
 from .rules_windows import (
     LIVE,
-    SIGMAS,
     Rows,
     alerts,
     grad_norm,
@@ -20,13 +20,13 @@ from .rules_windows import (
     mean_and_sd_without_nan,
     mean_and_unbiased_sd,
     on_finite,
-    on_norm,
+    on_loss_and_norm,
     trailing,
 )
 
 
 @dataclass(frozen=True)
-class StabilityMonitor:
+class StabilityMonitor(Limited):
     """OLMo-core, ``train/callbacks/stability_monitor.py``, revision fa6c501.
 
     Loss or gradient norm above mean + 6 population standard deviations of the last 128 values, once there are so many;
@@ -39,15 +39,8 @@ class StabilityMonitor:
     mode = LIVE
     limits = SIGMAS
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
-        return alerts(
-            (is_infinite_or_nan(curve), "nonfinite"),
-            (self._is_high(curve.loss), "spike"),
-            (on_norm(curve, self._is_high), "grad_spike"),
-        )
+        return alerts((is_infinite_or_nan(curve), "nonfinite"), *on_loss_and_norm(curve, self._is_high))
 
     def _is_high(self, values: Floats) -> Rows:
         mean, sd = trailing(values, 128, mean_and_sd, least=128)
@@ -56,7 +49,7 @@ class StabilityMonitor:
 
 
 @dataclass(frozen=True)
-class SkipStepOptimizer:
+class SkipStepOptimizer(Limited):
     """OLMo-core, ``optim/skip_step_optimizer.py``, revision fa6c501; an alert is a skipped step.
 
     A step is taken if loss and gradient norm are at most 6 unbiased standard deviations above the mean of the last 128
@@ -69,14 +62,8 @@ class SkipStepOptimizer:
     mode = LIVE
     limits = SIGMAS
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
-        return alerts(
-            (self._is_skipped(curve.loss), "spike"),
-            (on_norm(curve, self._is_skipped), "grad_spike"),
-        )
+        return alerts(*on_loss_and_norm(curve, self._is_skipped))
 
     def _is_skipped(self, values: Floats) -> Rows:
         mean, sd = trailing(values, 128, mean_and_unbiased_sd, least=63)
@@ -87,7 +74,7 @@ class SkipStepOptimizer:
 
 
 @dataclass(frozen=True)
-class LevanterSkipStep:
+class LevanterSkipStep(Limited):
     """Levanter, ``optim/skipstep.py``, revision 9263f81; an alert is a skipped step, or the stop at a bad loss.
 
     As in OLMo-core, but over up to 129 values before the step, once there are 64; population standard deviation with a
@@ -100,15 +87,8 @@ class LevanterSkipStep:
     mode = LIVE
     limits = SIGMAS
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
-        return alerts(
-            (is_infinite_or_nan(curve), "nonfinite"),
-            (self._is_skipped(curve.loss), "spike"),
-            (on_norm(curve, self._is_skipped), "grad_spike"),
-        )
+        return alerts((is_infinite_or_nan(curve), "nonfinite"), *on_loss_and_norm(curve, self._is_skipped))
 
     def _is_skipped(self, values: Floats) -> Rows:
         mean, sd = trailing(values, 129, mean_and_sd_without_nan, least=64)
@@ -118,7 +98,7 @@ class LevanterSkipStep:
 
 
 @dataclass(frozen=True)
-class LlmcOutlierDetector:
+class LlmcOutlierDetector(Limited):
     """llm.c, ``llmc/outlier_detector.h``; an alert is a skipped update. Off by default, 3 is what its help suggests.
 
     Loss or gradient norm above 3 standard deviations of the last 64 values, the value itself among them. The first two
@@ -131,14 +111,8 @@ class LlmcOutlierDetector:
     mode = LIVE
     limits = tuple(limit for limit in SIGMAS if limit < 8)  # z cannot exceed sqrt(63)
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
-        return alerts(
-            (self._is_outlier(curve.loss), "spike"),
-            (on_norm(curve, self._is_outlier), "grad_spike"),
-        )
+        return alerts(*on_loss_and_norm(curve, self._is_outlier))
 
     def _is_outlier(self, values: Floats) -> Rows:
         fired = np.zeros(len(values), dtype=bool)
@@ -169,7 +143,7 @@ class LlmcOutlierDetector:
 
 
 @dataclass(frozen=True)
-class WandbZScore:
+class WandbZScore(Limited):
     """Weights & Biases automation on a z-score (server side), from its documentation: window 30, 3, either direction.
 
     Assumed: the last 30 values without the newest, population standard deviation, values that are not finite left out,
@@ -181,9 +155,6 @@ class WandbZScore:
     mode = LIVE
     limits = SIGMAS
 
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
-
     def detect(self, curve: Curve) -> list[Finding]:
         return alerts((on_finite(curve.loss, self._is_far), "spike"))
 
@@ -194,7 +165,7 @@ class WandbZScore:
 
 
 @dataclass(frozen=True)
-class ZClip:
+class ZClip(Limited):
     """zclip 1.0.0, ``zclip/zclip.py``, on the gradient norm; an alert is a step that it clips to its adaptive bound.
 
     z = (norm - mean) / (sd + 1e-6) above 2.5, with moving averages (0.97) of mean and variance that start from the
@@ -206,9 +177,6 @@ class ZClip:
     name = "ZClip"
     mode = LIVE
     limits = SIGMAS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         norm = grad_norm(curve)

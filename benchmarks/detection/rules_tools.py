@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Baseline, Curve, Finding, Floats
+from .curves import Curve, Finding, Floats
+from .limits import RATIOS, SIGMAS, Limited
 from .rules_windows import (
     LIVE,
-    RATIOS,
-    SIGMAS,
     Rows,
     alerts,
     grad_norm,
@@ -24,7 +23,7 @@ from .rules_windows import (
 
 
 @dataclass(frozen=True)
-class Llmreport:
+class Llmreport(Limited):
     """llmreport 0.3.0, ``tracking.py``: its alerts on loss and gradient norm; its note of a plateau is left out.
 
     Once the last 50 values are all there and finite: loss above median + max(6 MAD, a quarter of the median), MAD
@@ -40,9 +39,6 @@ class Llmreport:
     name = "llmreport"
     mode = LIVE
     limits = SIGMAS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         median, mad = _median_and_mad_of_full(curve.loss)
@@ -95,7 +91,7 @@ def _at_most_every(cooldown: int, rows: Rows, steps: list[int]) -> Rows:
 
 
 @dataclass
-class Trainpulse:
+class Trainpulse(Limited):
     """trainpulse 0.4.0, ``detectors.py``, without its rule on the time of a step.
 
     Loss above 5 times the mean of the last 50; gradient norm above 100, or above 0 and below 1e-7; learning rate
@@ -113,9 +109,6 @@ class Trainpulse:
 
     def __post_init__(self) -> None:
         self.name = "trainpulse" if self.with_plateau else "trainpulse without plateau"
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         (usual,) = trailing(curve.loss, 50, mean, least=50)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from .curves import Baseline, Curve, Finding, Floats
+from .curves import Curve, Finding, Floats
+from .limits import SIGMAS, Limited
 from .rules_windows import (
     LIVE,
-    SIGMAS,
     Rows,
     alerts,
     mean_and_unbiased_sd,
@@ -20,7 +20,7 @@ from .rules_windows import (
 
 
 @dataclass(frozen=True)
-class TrainscopeCusum:
+class TrainscopeCusum(Limited):
     """trainscope 1.8.1, detector ``changepoint``, its default. Page's (1954) cumulative sums, on both sides.
 
     z = (x - median) / (1.4826 MAD) over the last 200, from 30 on; sums of z - 1 and z + 1; an alert once either reaches
@@ -32,9 +32,6 @@ class TrainscopeCusum:
     name = "trainscope changepoint"
     mode = LIVE
     limits = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 1000.0)
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         return alerts((on_finite(curve.loss, self._has_changed), "level_shift"))
@@ -54,7 +51,7 @@ class TrainscopeCusum:
 
 
 @dataclass(frozen=True)
-class TrainscopeZScore:
+class TrainscopeZScore(Limited):
     """trainscope 1.8.1, detector ``z_score``: |x - mean| above 3.5 unbiased deviations of the last 200, min 30.
 
     Any other value after a window without spread fires. Values that are not finite never reach it. The package keeps
@@ -65,9 +62,6 @@ class TrainscopeZScore:
     name = "trainscope z_score"
     mode = LIVE
     limits = SIGMAS
-
-    def with_limit(self, limit: float) -> Baseline:
-        return replace(self, limit=limit)
 
     def detect(self, curve: Curve) -> list[Finding]:
         return alerts((on_finite(curve.loss, self._is_far), "spike"))

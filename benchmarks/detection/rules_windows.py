@@ -23,16 +23,6 @@ Statistics = Callable[[Floats], tuple[Floats, ...]]  # of windows of shape (...,
 LIVE: Literal["live", "offline"] = "live"
 OFFLINE: Literal["live", "offline"] = "offline"
 
-# Grids from most to least sensitive, fine enough that a rule finds a limit close to any rate of false alarms.
-SIGMAS = (
-    *(1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5, 10.0),
-    *(11.0, 12.0, 13.0, 15.0, 17.0, 20.0, 25.0, 30.0, 50.0),
-)
-RATIOS = (
-    *(1.02, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.45, 1.5, 1.6, 1.75),
-    *(2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0),
-)
-
 _VALUES_AT_ONCE = 1 << 20  # bounds the memory that windows of a long curve take
 
 
@@ -109,10 +99,10 @@ def on_finite(values: Floats, rule: Callable[[Floats], Rows]) -> Rows:
     return fired
 
 
-def on_norm(curve: Curve, rule: Callable[[Floats], Rows]) -> Rows:
-    """Rows that a rule fires on in the gradient norm; none where there is none."""
+def on_loss_and_norm(curve: Curve, rule: Callable[[Floats], Rows]) -> tuple[tuple[Rows, str], tuple[Rows, str]]:
+    """Rows that one rule fires on in the loss, and in the gradient norm; none there where no norm is logged."""
     norm = grad_norm(curve)
-    return none_of(curve) if norm is None else rule(norm)
+    return (rule(curve.loss), "spike"), (none_of(curve) if norm is None else rule(norm), "grad_spike")
 
 
 def none_of(curve: Curve) -> Rows:

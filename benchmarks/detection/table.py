@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table as RichTable
 
-from .calibration import Rate
+from .bad_batches import BadBatches
+from .calibration import Rate, poisson_interval
 from .curves import Verdict
 from .measure import Measured
 from .scoring import Outcome
@@ -106,6 +107,30 @@ def calibration_table(title: str, rates: Sequence[Rate], note: str = "") -> Tabl
         own = [cells[noise, asked] for asked in settings]
         rows.append((noise, *(f"{_rate(r.per_10k)} [{_rate(r.interval[0])}, {_rate(r.interval[1])}]" for r in own)))
     return Table(title, ("noise", *(f"asked {asked:g}" for asked in settings)), tuple(rows), note)
+
+
+def bad_batch_table(title: str, results: Sequence[tuple[str, BadBatches]], note: str = "") -> Table:
+    """One row per kind of curve: what is told as a single bad batch, and what becomes of those that are known."""
+    columns = (
+        "curves", "rows", "told", "/10k [95 %]", "elsewhere /10k", "known", "of them told", "alert instead", "silent",
+    )  # fmt: skip
+    return Table(title, columns, tuple(_bad_batch_row(name, result) for name, result in results), note)
+
+
+def _bad_batch_row(name: str, result: BadBatches) -> tuple[str, ...]:
+    per_10k = 1e4 / result.rows if result.rows else math.nan
+    low, high = poisson_interval(result.told)
+    return (
+        name,
+        f"{result.rows:,}",
+        str(result.told),
+        f"{_rate(per_10k * result.told)} [{_rate(per_10k * low)}, {_rate(per_10k * high)}]",
+        _rate(per_10k * result.elsewhere),
+        str(result.known),
+        str(result.met),
+        str(result.alerted),
+        str(result.known - result.met - result.alerted),
+    )
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -36,6 +36,43 @@ def test_one_command_prints_and_writes_a_table_with_the_commit_and_versions(fold
     assert "Commit " in written and "numpy " in written
 
 
+def test_halves_are_told_by_the_names_of_their_sources_and_add_up_to_the_whole(folder, tmp_path):
+    text = (folder / "curves" / "x_1.csv").read_text()
+    two = write_corpus(tmp_path / "c", {"x_1": (text, [label(601, 620)]), "y_1": (text, [label(1100, 1110)])})
+    report = tmp_path / "report.md"
+    arguments = ("--data", "natural", "--only", "pretrain", "--jobs", 1, "--matched", 0, "--halves")
+    assert run("--corpus", two, *arguments, "--markdown", report) == 0
+    written = report.read_text()
+    titles = [line for line in written.splitlines() if line.startswith("###") and "default settings" in line]
+    assert [title.split(": ")[0] for title in titles] == [
+        "### Natural events of real curves",
+        "### Natural events of real curves, only someone/x",
+        "### Natural events of real curves, only someone/y",
+    ]
+    assert "1 curves of 1 sources, 1,200 rows, 1 event that must be found" in titles[1]
+    hits = [line.split(" | ")[6] for line in written.splitlines() if line.startswith("| pretrain-monitor")]
+    assert hits == ["1/2", "1/1", "0/1"]
+
+
+def test_bad_batches_are_counted_on_labels_on_healthy_runs_and_planted_in_clean_stretches(tmp_path):
+    loss = 3 * np.exp(0.01 * np.random.default_rng(0).standard_normal(2000))
+    loss[1000] *= 1.4
+    text = "step,loss\n" + "".join(f"{k + 1},{value:.5f}\n" for k, value in enumerate(loss))
+    folder = write_corpus(tmp_path / "c", {"x_1": (text, [label(1001, 1001, False, cause="bad_batch")])})
+    report = tmp_path / "report.md"
+    arguments = ("--data", "bad_batches", "--only", "pretrain", "--jobs", 1, "--markdown", report)
+    assert run("--corpus", folder, *arguments) == 0
+    rows = [line.strip("| ").split(" | ") for line in report.read_text().splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == [
+        "Natural events of real curves",
+        "Healthy small trainings",
+        "Planted, 6-10 sd",
+        "Planted, 10-20 sd",
+        "Planted, 20-40 sd",
+    ]
+    assert rows[2][1:3] + rows[2][4:] == ["2,000", "1", "0.00", "1", "1", "0", "0"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -86,6 +86,15 @@ def test_intervals_draw_the_sources_they_are_told():
     assert one.intervals.recall.low == 1.0
 
 
+def test_the_part_of_some_sources_has_their_scores_and_their_time():
+    curves = [replace(CURVE, source="a"), replace(CURVE, source="b", events=()), replace(CURVE, source="a")]
+    (one,) = measure([Above(2.0)], curves)
+    part, rest = one.of(["a"]), one.of(["b"])
+    assert (part.sources, part.total.hits, rest.total.hits) == (("a", "a"), 2, 0)
+    assert part.total.rows + rest.total.rows == one.total.rows
+    assert sum(part.cpu_s) + sum(rest.cpu_s) == pytest.approx(sum(one.cpu_s))
+
+
 def test_our_findings_are_at_the_rows_of_detection_and_onset():
     rng = np.random.default_rng(0)
     loss = 3 * np.exp(0.01 * rng.standard_normal(1500))

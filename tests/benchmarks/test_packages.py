@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.detection import packages, rules
 from benchmarks.detection.curves import Curve
-from benchmarks.detection.packages import Package, importable
+from benchmarks.detection.packages import Package, River, importable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,6 +103,13 @@ def test_packages_and_re_implementations_fire_on_the_same_rows() -> None:
 def test_a_package_can_be_sent_to_another_process() -> None:
     for known in packages._KNOWN:
         assert pickle.loads(pickle.dumps(known)).name == known.name
+
+
+@pytest.mark.parametrize("known", [k for k in packages._KNOWN if isinstance(k, River)], ids=lambda known: known.name)
+def test_a_drift_detector_has_its_default_among_its_limits_and_keeps_its_variant(known: River) -> None:
+    assert list(known.limits) == sorted(set(known.limits))
+    assert known in [known.with_limit(limit) for limit in known.limits]
+    assert known.with_limit(7.0) == River(known.variant, 7.0, known.limits)
 
 
 _PROGRAM = """

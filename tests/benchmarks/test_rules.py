@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.detection import rules
-from benchmarks.detection.curves import Baseline, Curve, Finding
+from benchmarks.detection.curves import Adjustable, Baseline, Curve, Finding
 from benchmarks.detection.matched import is_adjustable
 from benchmarks.detection.rules_offline import Gradsnitch, Losslint, Runmedic, Trainspotter
 from benchmarks.detection.rules_ratio import (
@@ -100,23 +100,30 @@ def test_a_detector_can_be_sent_to_another_process(detector: Baseline) -> None:
     assert copy.detect(noisy(400)) == detector.detect(noisy(400))
 
 
-def test_the_default_is_among_the_limits_from_most_to_least_sensitive(detector: Baseline) -> None:
-    if not is_adjustable(detector):
-        return
+@pytest.mark.parametrize("detector", [d for d in rules.baselines() if is_adjustable(d)], ids=lambda d: d.name)
+def test_the_default_is_among_the_limits_from_most_to_least_sensitive(detector: Adjustable) -> None:
     assert list(detector.limits) == sorted(set(detector.limits))
+    assert detector in [detector.with_limit(limit) for limit in detector.limits]
     run = noisy(600)
-    same = [detector.with_limit(limit).detect(run) == detector.detect(run) for limit in detector.limits]
-    assert any(same)
+    run.loss[-40:] *= 4
     most, least = (detector.with_limit(limit).detect(run) for limit in (detector.limits[0], detector.limits[-1]))
+    assert most != least
     assert len(least) <= len(most)
+
+
+def test_another_limit_leaves_the_rest_of_a_rule_as_it_is() -> None:
+    assert ZScore(on_log=True).with_limit(5.0) == ZScore(limit=5.0, on_log=True)
+    errors = Trainspotter(errors_only=True).with_limit(7.0)
+    assert (errors.limit, errors.errors_only, errors.name) == (7.0, True, "trainspotter, errors")
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0, NAN, INF, -INF, 1e300], ids=str)
 @pytest.mark.parametrize("rows", [1, 30, 250])
 def test_constants_of_any_kind_are_no_trouble(detector: Baseline, value: float, rows: int) -> None:
     found = detector.detect(curve([value] * rows, grad_norm=[value] * rows, learning_rate=[value] * rows))
+    assert all(0 <= f.row < rows for f in found)
     if value == 2.0:
-        assert [f.kind for f in found if f.kind != "plateau"] == []
+        assert {f.kind for f in found} <= {"plateau"}
 
 
 def test_strange_values_among_usual_ones_are_no_trouble(detector: Baseline) -> None:
@@ -446,6 +453,14 @@ def test_losslint_needs_ten_times_the_median_of_its_neighbours() -> None:
     assert alerts(Losslint(), [*[1.0] * 4, 11.0]) == []
     assert alerts(Losslint(), [*[1.0] * 20, *[50.0] * 12, *[1.0] * 20]) == list(range(20, 32))
     assert alerts(Losslint(), [1.0, NAN, NAN, *[1.0] * 20, 90.0]) == [1, 2, 23]
+
+
+def test_losslint_tells_the_first_five_nonfinite_values_of_each_signal() -> None:
+    loss = [1.0] * 40
+    norm = [1.0] * 40
+    for row in range(6):
+        loss[2 * row], norm[20 + 2 * row] = NAN, INF
+    assert alerts(Losslint(), loss, grad_norm=norm) == [0, 2, 4, 6, 8, 20, 22, 24, 26, 28]
 
 
 def falling(rows: int) -> NDArray[np.float64]:
