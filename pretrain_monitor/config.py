@@ -80,7 +80,7 @@ class MonitorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     false_alarms_per_10k_steps: float = Field(
-        0.3, ge=1e-6, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
+        0.2, ge=1e-6, le=1000, description="alerts that a healthy run may raise per 10,000 steps, all charts together"
     )
     warmup_steps: int = Field(
         150, ge=96, le=100_000, description="samples before the charts may alarm; until then the early rules watch"

@@ -57,6 +57,7 @@ class IncidentTracker:
         self._last_id = ""
         self._last_alert: tuple[int, int] | None = None  # first and last row
         self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
+        self._told_until: dict[str, int] = {}  # signal -> first row after the last incident that was told by it
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
 
@@ -312,6 +313,9 @@ class IncidentTracker:
             return
         baseline = self._trend_before(name, before)
         if baseline is not None:
+            told_until = self._told_until.get(name, 0)
+            if baseline.first_row < told_until <= before:
+                baseline = replace(baseline, first_row=told_until)
             incident.baselines[name] = baseline
         if (noise := self._bank.noise_state(name)) is not None:
             incident.noises[name] = noise
@@ -386,6 +390,8 @@ class IncidentTracker:
         if status is Status.RECOVERED:
             end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, status)
+        if status is Status.RECOVERED and incident.end_row is not None:
+            self._told_until[incident.lead] = incident.end_row
         if incident.severity.is_alert:
             last = incident.end_row if status is Status.RECOVERED and incident.end_row else self._bank.history.rows - 1
             self._last_alert = (incident.onset_row, last - 1)
@@ -403,6 +409,7 @@ class IncidentTracker:
             "open": None if self._open is None else self._open.to_json(),
             "last_id": self._last_id,
             "last_alert": self._last_alert,
+            "told_until": dict(self._told_until),
             "last_outlier": {name: [row, asdict(alarm)] for name, (row, alarm) in self._last_outlier.items()},
             "early_reference": self.early_reference,
             "learning_rate": self.learning_rate,
@@ -412,6 +419,7 @@ class IncidentTracker:
         self._open = None if state["open"] is None else OpenIncident.from_json(state["open"])
         self._last_id = state["last_id"]
         self._last_alert = None if state["last_alert"] is None else (state["last_alert"][0], state["last_alert"][1])
+        self._told_until = dict(state["told_until"])
         self._last_outlier = {name: (row, _alarm(alarm)) for name, (row, alarm) in state["last_outlier"].items()}
         self.early_reference = state["early_reference"]
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])

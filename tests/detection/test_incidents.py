@@ -87,6 +87,18 @@ def test_no_incident_contradicts_itself_or_overlaps_another(seed):
         assert later.onset_step >= (earlier.end_step or earlier.onset_step + 1), (earlier, later)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_told_twice_by_one_signal_not_even_for_information(seed):
+    _, incidents = detect(samples(eventful_run(seed)))
+    told_until: dict[str, int] = {}
+    for incident in sorted(incidents, key=lambda incident: incident.detected_step):
+        lead = "loss" if "loss" in incident.signals else incident.signals[0]
+        if incident.kind is not Kind.PLATEAU:  # nothing happens at any one step of it
+            assert incident.onset_step >= told_until.get(lead, 0), incident
+            if incident.status is Status.RECOVERED and incident.end_step is not None:
+                told_until[lead] = incident.end_step
+
+
 def test_a_spike_while_a_noisy_stretch_is_still_open_is_an_incident_of_its_own():
     run = healthy_run(900, seed=3)
     noise = np.random.default_rng(3).standard_normal(160)
