@@ -20,7 +20,7 @@ from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind
 from .trend import residuals_since
 
 RECENT_ROWS = 16
-_FOLLOWS_ROWS, _JOINS_SD = 32, 3.0
+_FOLLOWS_ROWS, _JOINS_SD, _LEADS_UP_ROWS = 32, 3.0, 2
 _RAISED_SD = 1.0
 _SLOW_RAISED_SD = 0.4
 _STILL_RISING_SD = 0.3
@@ -61,8 +61,19 @@ def _lead_steps(bank: SignalBank, incident: OpenIncident, row: int) -> dict[str,
         rows, y = residuals_since(bank, name, baseline, incident.onset_row - CORROBORATION_ROWS, last)
         high = np.flatnonzero(y > _JOINS_SD)
         if len(high):
-            leads[name] = bank.history.step_of(int(rows[high[0]])) - incident.onset_step
+            first = _first_of_rise(high, int(np.argmax(y)))
+            leads[name] = bank.history.step_of(int(rows[first])) - incident.onset_step
     return leads
+
+
+def _first_of_rise(high: np.ndarray, top: int) -> int:
+    """The first of the entries in ``high`` that lead up to ``top``: a lone one some rows before is noise."""
+    first = top
+    for place in reversed(high[high <= top].tolist()):
+        if first - place > _LEADS_UP_ROWS:
+            break
+        first = place
+    return first
 
 
 def is_raised(

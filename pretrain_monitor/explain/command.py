@@ -43,9 +43,11 @@ def explain_run(path: Path, asked: str | None, settings: MonitorConfig, outputs:
     if choice.remark:
         print(f"{choice.remark} ({clean(choice.incident.id)})", file=sys.stderr)
     explanation = explain(_samples(path), choice.incident, found, settings)
-    print_explanation(explanation, Console())
+    # First, for whoever reads the terminal may stop at the first page.
     for output in outputs:
         output.write(explanation, output.path)
+    print_explanation(explanation, Console())
+    for output in outputs:
         print(f"written: {shown_path(output.path)}")
 
 

@@ -381,3 +381,14 @@ def test_an_incident_says_by_how_many_steps_the_gradient_norm_led():
     run["loss"][900:915] *= 1.5
     (found,) = alerts(detect(samples(run))[1])
     assert found.evidence["lead_steps"] == {"grad_norm": -5}
+
+
+def test_the_lead_of_the_gradient_norm_is_not_taken_from_a_wave_of_its_noise_before():
+    leads = []
+    for seed in range(20):
+        run = healthy_run(1300, seed=seed)
+        run["loss"][900:] *= 1 + 0.35 * np.exp(-np.arange(400) / 30)
+        run["grad_norm"][897:920] *= 6
+        (found,) = [incident for incident in alerts(detect(samples(run))[1]) if incident.onset_step > 890]
+        leads.append(found.evidence["lead_steps"]["grad_norm"])
+    assert leads == [-3] * 20
