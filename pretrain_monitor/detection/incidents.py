@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ..telemetry import Change, Event, Kind, Severity, Status
-from .aftershock import LOOKS_BACK, Settled, second_rise, settled
+from .aftershock import Settled
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .changepoint import BASELINE_ROWS, FrozenBaseline
 from .context import RunContext
+from .explained import explain, may_be_explained
 from .history import KEPT_ROWS
 from .open_incident import OpenIncident
+from .past import Past
 from .plateau import PlateauRule
 from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, is_still_rising, review, was_raised
-from .rise import is_one_rise
+from .second import go_on_from, rest_before, risen_again
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind, severity_of
 from .telling import told
-from .trend import residuals_since, trend_before, vetted
+from .trend import residuals_since, vetted
 
 _REVIEW_ROWS = 50  # rows between two looks at an open incident
 _REACHES_BACK = 4  # rows by which a second event may have begun before the rise that gave it away
 _TAIL_SHARE = 0.2  # of its peak: where a spike may rest when the next one begins and still be called over
-_EXPLAINS_ROWS = 8  # a change explains what begins so soon after it
-_REFERENCE_ROWS = 12  # before an incident, where its rise starts from nothing
 _LAST_ROWS = 8  # after the last alarm of a run that ends: enough to say that the signal came back
 _SUSTAINED_ROWS, _SUSTAINED_WITHIN, _SUSTAINED_SD = 3, 6, 6.0
 _LONGEST_ROWS = KEPT_ROWS - 2 * BASELINE_ROWS  # no incident but a dead run stays open for longer
@@ -55,9 +55,8 @@ class IncidentTracker:
         self._confirm_rows = confirm_rows
         self._open: OpenIncident | None = None
         self._last_id = ""
-        self._last_alert: tuple[int, int] | None = None  # first and last row
+        self._past = Past()
         self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
-        self._told_until: dict[str, int] = {}  # signal -> first row after the last incident that was told by it
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
 
@@ -107,7 +106,7 @@ class IncidentTracker:
         events: list[Event] = []
         incident = self._open
         if incident is not None and (another := self._another(step, row, incident, alarms)) is not None:
-            rest = self._settled_before(incident, row) if incident.severity.is_alert else None
+            rest = rest_before(self._bank, incident, row) if incident.severity.is_alert else None
             events.append(self._replace(step, incident, another, rest))
             incident = None
         is_new = incident is None
@@ -134,28 +133,11 @@ class IncidentTracker:
         return []
 
     def _is_explained(self, step: int, row: int, incident: OpenIncident) -> bool:
-        """Whether a change of the run, declared or seen in its telemetry, accounts for a rise of the loss by now.
-
-        A learning rate that changed unannounced explains nothing: it is what may have gone wrong.
-        """
-        if (
-            incident.lead != "loss"
-            or incident.has("loss", Chart.EARLY)
-            or incident.has("learning_rate", Chart.SCHEDULE)
-        ):
+        """Whether a change of the run, declared or seen in its telemetry, accounts for a rise of the loss by now."""
+        if not may_be_explained(incident):
             return False
         self._review(incident, row)
-        slack = _EXPLAINS_ROWS * max(self._bank.history.steps_per_row(), 1)
-        changes = [
-            change
-            for change in self._context.near(incident.onset_step, incident.onset_step, slack)
-            if change.is_declared or change.what != "learning_rate"
-        ]
-        if changes:
-            incident.facts["changes"] = [
-                {"step": c.step, "what": c.what, "text": c.text, "is_declared": c.is_declared} for c in changes
-            ]
-        return bool(changes)
+        return explain(incident, self._context, self._bank.history.steps_per_row())
 
     def _another(self, step: int, row: int, incident: OpenIncident, alarms: Sequence[Alarm]) -> OpenIncident | None:
         """An incident of its own, if the newest alarms make an alert and what is open has nothing to do with it.
@@ -165,10 +147,10 @@ class IncidentTracker:
         """
         if incident.severity.is_alert:
             is_nonfinite = any(alarm.chart is Chart.NONFINITE for alarm in alarms)
-            if not is_nonfinite or incident.is_nonfinite or (rest := self._settled_before(incident, row)) is None:
+            if not is_nonfinite or incident.is_nonfinite or (rest := rest_before(self._bank, incident, row)) is None:
                 return None
             another = self._start(step, row, alarms[0])
-            _go_on_from(incident, another, rest, row)
+            go_on_from(incident, another, rest, row)
             return another
         # Outliers of the last rows belong to it: with the newest they may be what makes the alert.
         past = [entry for entry in self._last_outlier.values() if row - entry[0] <= CORROBORATION_ROWS]
@@ -180,34 +162,15 @@ class IncidentTracker:
             self._join(self._bank.history.step_of(alarm_row), alarm_row, another, alarm)
         return another if severity_of(another, self._outlier_rows()).is_alert else None
 
-    def _settled_before(self, incident: OpenIncident, row: int) -> Settled | None:
-        """Where the loss had come to rest before ``row``; None if it had not."""
-        baseline = incident.baselines.get("loss")
-        if baseline is None:
-            return None
-        _, y = residuals_since(self._bank, "loss", baseline, incident.opened_row + 1, row - 1)
-        before = settled(y)
-        return before if before is not None and (before.is_back or before.is_flat) else None
-
     def _second(self, step: int, row: int, incident: OpenIncident) -> list[Event]:
         """Close an alert and open another, if the loss has just risen again from where it had come to rest."""
-        baseline = incident.baselines.get("loss")
-        if baseline is None or incident.kind is Kind.PLATEAU:
+        if (found := risen_again(self._bank, incident, row)) is None:
             return []
-        # Most samples are no rise at all: no need to look back. Beside mere information only a clear one counts.
-        judged = self._bank.judged("loss")
-        if judged is None or baseline.residual(row, judged[0]) < (0.5 if incident.severity.is_alert else 3.0):
-            return []
-        since = max(incident.opened_row + 1, row + 1 - 2 * LOOKS_BACK)
-        rows, y = residuals_since(self._bank, "loss", baseline, since, row)
-        if not len(rows) or rows[-1] != row or (rise := second_rise(y, self._bank.autocorrelation("loss"))) is None:
-            return []
-        if self._goes_on(incident, baseline, row, rise.rows):
-            return []
+        first_row, rise = found
         newest = self._bank.history.newest(self._bank.column("loss") or 0)
         alarm = Alarm("loss", Chart.LEVEL, rise.score, rise.limit, newest)
-        another = self._start(step, int(rows[-rise.rows]), alarm)
-        _go_on_from(incident, another, rise.before, another.opened_row - _REACHES_BACK)
+        another = self._start(step, first_row, alarm)
+        go_on_from(incident, another, rise.before, another.opened_row - _REACHES_BACK)
         events = [self._replace(step, incident, another, rise.before)]
         self._join(step, row, another, alarm)
         another.last_alarm_row, another.last_alarm_step = row, step
@@ -215,12 +178,6 @@ class IncidentTracker:
             another.severity = Severity.WARNING
             self._review(another, row)
         return [*events, self._event(step, another, Change.OPENED)]
-
-    def _goes_on(self, incident: OpenIncident, baseline: FrozenBaseline, row: int, newest: int) -> bool:
-        """Whether the loss has been climbing since the incident began, as in a divergence: one incident, not two."""
-        first = max(incident.onset_row - _REFERENCE_ROWS, row - BASELINE_ROWS)
-        _, y = residuals_since(self._bank, "loss", baseline, first, row)
-        return is_one_rise(y, newest)
 
     def _replace(self, step: int, incident: OpenIncident, another: OpenIncident, before: Settled | None) -> Event:
         """Close what is open, as of before ``another`` began, and go on with that."""
@@ -305,25 +262,18 @@ class IncidentTracker:
         baseline = None
         if self._open is not None and not self._is_aside(self._open, row):
             baseline = self._open.baselines.get(alarm.signal)
-        baseline = baseline or self._trend_before(alarm.signal, row)
+        baseline = baseline or self._past.trend_before(self._bank, alarm.signal, row, self.early_reference)
         return alarm if baseline is None else vetted(self._bank, alarm, baseline)
 
     def _freeze(self, incident: OpenIncident, name: str, before: int) -> None:
         if name in incident.baselines:
             return
-        baseline = self._trend_before(name, before)
+        baseline = self._past.trend_before(self._bank, name, before, self.early_reference)
         if baseline is not None:
-            told_until = self._told_until.get(name, 0)
-            if baseline.first_row < told_until <= before:
-                baseline = replace(baseline, first_row=told_until)
             incident.baselines[name] = baseline
         if (noise := self._bank.noise_state(name)) is not None:
             incident.noises[name] = noise
             incident.was_log[name] = self._bank.is_log(name)
-
-    def _trend_before(self, name: str, row: int) -> FrozenBaseline | None:
-        past = self._last_alert if self._last_alert is not None and self._last_alert[1] < row else None
-        return trend_before(self._bank, name, row, self.early_reference, past)
 
     def _is_sustained(self, incident: OpenIncident) -> bool:
         """Whether the loss is far above trend for several rows: too few for the level chart, too many for a batch."""
@@ -390,11 +340,8 @@ class IncidentTracker:
         if status is Status.RECOVERED:
             end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, status)
-        if status is Status.RECOVERED and incident.end_row is not None:
-            self._told_until[incident.lead] = incident.end_row
+        self._past.add(incident, self._bank.history.rows - 1, has_recovered=status is Status.RECOVERED)
         if incident.severity.is_alert:
-            last = incident.end_row if status is Status.RECOVERED and incident.end_row else self._bank.history.rows - 1
-            self._last_alert = (incident.onset_row, last - 1)
             for name, noise in incident.noises.items():
                 if self._bank.is_log(name) == incident.was_log[name]:
                     self._bank.put_back(name, noise, RECENT_ROWS)
@@ -408,8 +355,7 @@ class IncidentTracker:
         return {
             "open": None if self._open is None else self._open.to_json(),
             "last_id": self._last_id,
-            "last_alert": self._last_alert,
-            "told_until": dict(self._told_until),
+            "past": self._past.state_dict(),
             "last_outlier": {name: [row, asdict(alarm)] for name, (row, alarm) in self._last_outlier.items()},
             "early_reference": self.early_reference,
             "learning_rate": self.learning_rate,
@@ -418,22 +364,10 @@ class IncidentTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._open = None if state["open"] is None else OpenIncident.from_json(state["open"])
         self._last_id = state["last_id"]
-        self._last_alert = None if state["last_alert"] is None else (state["last_alert"][0], state["last_alert"][1])
-        self._told_until = dict(state["told_until"])
+        self._past.load_state_dict(state["past"])
         self._last_outlier = {name: (row, _alarm(alarm)) for name, (row, alarm) in state["last_outlier"].items()}
         self.early_reference = state["early_reference"]
         self.learning_rate = None if state["learning_rate"] is None else float(state["learning_rate"])
-
-
-def _go_on_from(first: OpenIncident, second: OpenIncident, rest: Settled, first_row: int) -> None:
-    """Hold a second event against the trend before the first, at the level this left behind, and its noise.
-
-    What the charts have learned since the first event began is no noise.
-    """
-    baseline = first.baselines["loss"]
-    center = baseline.center + rest.level * baseline.scale
-    second.baselines["loss"] = replace(baseline, center=center, first_row=first_row)
-    second.noises, second.was_log = dict(first.noises), dict(first.was_log)
 
 
 def _alarm(record: Mapping[str, Any]) -> Alarm:
