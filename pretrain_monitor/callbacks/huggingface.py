@@ -148,7 +148,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         try:
             self._forward.end_micro_batch()
             step["learning_rate"] = self._learning_rate
-            step["metrics"] = {"loss_scale": self._loss_scale}
+            step["metrics"] = {"loss_scale": self._loss_scale, "epoch": state.epoch}
             step["grad_norm"] = self._exact.grad_norm
             step["tokens"] = self._tokens_of_step(args, state)
             step["loss"] = self._source.loss()

@@ -190,7 +190,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             "learning_rate": _largest(self._rates),
             "tokens": _once_per_batch(window.tokens, trainer),
             "weight": window.weight,
-            "metrics": {"loss_scale": self._loss_scale},
+            "metrics": {"loss_scale": self._loss_scale, "epoch": trainer.current_epoch},
             "meta": {"micro_batches": window.micro_batches, "accumulate_grad_batches": usual} if is_short else None,
         }
 

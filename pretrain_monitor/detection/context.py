@@ -31,6 +31,8 @@ _RATE_JUMP = 1.25  # one-step change of the learning rate, in either direction .
 _RATE_GROWTH = 2.0  # ... and this many times what the schedule did from one sample to the next before
 _RATE_NEEDS, _RATE_KEEPS = 2, 16
 
+_EPOCH_SAMPLES = 100  # of shorter passes over the data every shift would be near a boundary
+
 _WORDS = {"batch_tokens": "tokens per step"}
 
 
@@ -41,11 +43,12 @@ class Change:
     Args:
         step: first step that was trained in the new way.
         what: data_stage, batch_size, batch_tokens (tokens of all ranks in one step), sequence_length, learning_rate
-            or other.
+            epoch or other.
         text: for messages: the user's own words, or what was seen with numbers.
         before: the value until then; None where a human declared it.
         after: the value since.
-        is_declared: whether somebody planned or announced it, or something close by that may have included it.
+        is_declared: whether somebody planned or announced it, or something close by that may have included it; whoever
+            starts a run knows its epochs.
     """
 
     step: int
@@ -77,6 +80,7 @@ class RunContext:
         self._step: int | None = None
         self._gaps = (1, 1)  # steps between the last samples
         self._tokens: tuple[int, int] | None = None  # the last known count, and at which step
+        self._epoch: tuple[int, int] | None = None  # number, and the first step of it
         self._rate: float | None = None
         self._rate_changes: deque[float] = deque(maxlen=_RATE_KEEPS)
 
@@ -106,6 +110,8 @@ class RunContext:
                 self._take_size(step, name, metrics[name])
         if tokens_seen is not None:
             self._take_tokens(step, tokens_seen, has_size="batch_tokens" in metrics)
+        if "epoch" in metrics:
+            self._take_epoch(step, metrics["epoch"])
         rate = metrics.get("learning_rate")
         if rate is not None:
             self._take_rate(step, rate)
@@ -169,6 +175,20 @@ class RunContext:
         ahead = (entry.tokens for place, entry in enumerate(self._by_tokens) if place not in self._reached)
         return min((tokens for tokens in ahead if tokens is not None), default=None)
 
+    def _take_epoch(self, step: int, epoch: float) -> None:
+        """A new pass over the data; ``epoch`` may be a number of passes with a fraction, or of the present one."""
+        if not math.isfinite(epoch):
+            return
+        number = math.floor(epoch)
+        if self._epoch is not None and number == self._epoch[0]:
+            return
+        # A number that falls is that of a run that was started again, and says nothing.
+        if self._epoch is not None and number > self._epoch[0]:
+            is_long = step - self._epoch[1] >= _EPOCH_SAMPLES * max(self._gaps[1], 1)
+            if is_long:
+                self._changes.append(Change(step, "epoch", f"epoch {number} began", None, None, True))
+        self._epoch = number, step
+
     def _take_rate(self, step: int, rate: float) -> None:
         last = self._rate
         if not math.isfinite(rate):
@@ -190,6 +210,7 @@ class RunContext:
             "gaps": list(self._gaps),
             "tokens": None if self._tokens is None else list(self._tokens),
             "reached": [list(entry) for entry in self._reached.items()],
+            "epoch": self._epoch,
             "rate": self._rate,
             "rate_changes": list(self._rate_changes),
             "levels": {name: level.state_dict() for name, level in self._levels.items()},
@@ -203,6 +224,7 @@ class RunContext:
         self._tokens = None if state["tokens"] is None else (state["tokens"][0], state["tokens"][1])
         self._reached = dict(state["reached"])
         self._next_tokens = self._nearest_tokens()
+        self._epoch = None if state["epoch"] is None else (state["epoch"][0], state["epoch"][1])
         self._rate = state["rate"]
         self._rate_changes.extend(state["rate_changes"])
         for name, level in state["levels"].items():
@@ -223,6 +245,8 @@ def _seen(name: str, shift: Shift) -> Change:
 
 def _includes(declared: Change, observed: Change) -> bool:
     """Whether what was declared may have brought what was seen: a new stage of data may be one of longer sequences."""
+    if declared.what == "epoch":
+        return False
     about_rate = ("learning_rate", "other")
     return declared.what in about_rate if observed.what == "learning_rate" else declared.what != "learning_rate"
 

@@ -35,7 +35,7 @@ _BACKOFF_LIMIT = 25
 
 
 # Of the state that a snapshot holds: what another version of the rules has kept cannot be carried on from.
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class InstabilityDetector:

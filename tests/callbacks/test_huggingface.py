@@ -114,6 +114,17 @@ def test_the_learning_rate_is_the_one_used_and_the_largest_of_all_groups(tmp_pat
     assert tiny_hf.column(tmp_path, "learning_rate") == [0.5, 0.25, 0.125]
 
 
+def test_each_step_says_how_far_the_data_have_been_gone_through(tmp_path: Path) -> None:
+    trainer = tiny_hf.trainer(tmp_path, max_steps=-1, num_train_epochs=2)
+    tiny_hf.watched(trainer, tmp_path)
+
+    trainer.train()
+
+    epochs = tiny_hf.column(tmp_path, "epoch")
+    assert epochs == sorted(epochs)
+    assert (epochs[-1], epochs[len(epochs) // 2 - 1]) == (2.0, 1.0)
+
+
 def test_training_twice_and_a_new_accelerator_are_both_watched(tmp_path: Path) -> None:
     trainer = tiny_hf.trainer(tmp_path, max_steps=4)
     tiny_hf.watched(trainer, tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pretrain_monitor import Sample
-from pretrain_monitor.telemetry import Severity
+from pretrain_monitor.telemetry import Kind, Severity
 from tests.curves import alerts, detect, healthy_run, samples
 
 
@@ -68,3 +68,46 @@ def test_no_change_excuses_a_divergence_or_a_nan():
     run = healthy_run(1000, seed=4)
     run["loss"][901] = np.nan
     assert [i.severity for i in alerts(detect(samples(run), config)[1])] == [Severity.CRITICAL]
+
+
+def epochs(n: int, length: int, *, seed: int) -> dict[str, np.ndarray]:
+    """A run whose loss falls by 4 sd within each epoch and is back up at the next, and that logs its epoch."""
+    run = healthy_run(n, seed=seed)
+    place = np.arange(n) % length / length
+    run["loss"] *= np.exp(-0.08 * place)
+    run["epoch"] = np.arange(1, n + 1) / length
+    return run
+
+
+@pytest.mark.parametrize("form", ["a fraction", "a whole number"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_that_rises_at_each_epoch_is_information(form: str, seed: int):
+    run = epochs(3000, 500, seed=seed)
+    if form == "a whole number":
+        run["epoch"] = np.floor(np.arange(3000) / 500)
+    _, incidents = detect(samples(run))
+    assert alerts(incidents) == []
+    texts = [change["text"] for incident in incidents for change in incident.evidence.get("changes", ())]
+    assert texts and all(text.startswith("epoch ") and text.endswith(" began") for text in texts)
+    assert not any("nobody announced" in incident.message for incident in incidents)
+    del run["epoch"]
+    assert alerts(detect(samples(run))[1])
+
+
+def test_epochs_of_a_few_steps_explain_nothing():
+    run = healthy_run(1500, seed=3)
+    run["loss"][1000:] *= 1.15
+    run["epoch"] = np.arange(1, 1501) / 20
+    (found,) = alerts(detect(samples(run))[1])
+    assert found.kind is Kind.LEVEL_SHIFT
+
+
+def test_an_epoch_boundary_announces_no_change_of_the_batch_size():
+    run = healthy_run(1500, seed=3)
+    run["loss"][1000:] *= 1.15
+    run["batch_size"] = np.where(np.arange(1500) < 1000, 256.0, 512.0)
+    run["epoch"] = np.arange(1, 1501) / 1000
+    _, incidents = detect(samples(run))
+    assert alerts(incidents) == []
+    changes = [change for incident in incidents for change in incident.evidence.get("changes", ())]
+    assert {change["what"]: change["is_declared"] for change in changes} == {"batch_size": False, "epoch": True}
