@@ -88,9 +88,9 @@ def replay(
 ) -> None:
     """Run the detector over a log: what the monitor would have told during the run."""
     from .readers import read_run
-    from .run_settings import own_settings
+    from .run_settings import load_own_settings
 
-    settings = load_config(own_settings(path) if config is None else config)
+    settings = load_own_settings(path) if config is None else load_config(config)
     if false_alarms_per_10k is not None:
         settings = _with_rate(settings, false_alarms_per_10k)
     samples = read_run(path)
@@ -136,13 +136,13 @@ def explain(
     """Show why an incident was told: signal, trend and charts around it, from the log."""
     from .explain.outputs import outputs
     from .explain.runfiles import check_readable_twice
-    from .run_settings import own_settings
+    from .run_settings import load_own_settings
 
     check_readable_twice(run)
-    settings = load_config(own_settings(run) if config is None else config)
+    settings = load_own_settings(run) if config is None else load_config(config)
     if false_alarms_per_10k is not None:
         settings = _with_rate(settings, false_alarms_per_10k)
-    files = outputs(png, html)
+    files = outputs(png, html, run)
     from .explain.command import explain_run
 
     explain_run(run, incident, settings, files)

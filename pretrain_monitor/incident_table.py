@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .printable import clean
+from .screen import Screen
 from .telemetry import Incident, Severity
 
 _COLOURS = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
@@ -16,7 +16,7 @@ _COLOURS = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL:
 
 def print_table(incidents: Sequence[Incident]) -> None:
     """All incidents in their order, and how many of them are alerts."""
-    console = Console()
+    console = Screen()
     table = Table(box=None, pad_edge=False, header_style="bold")
     # What `explain` asks for, to be copied whole: a long one is broken and not cut.
     table.add_column("id", overflow="fold", max_width=24)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from .config import MonitorConfig
+from .config import ConfigError, MonitorConfig, load_config
 from .runlog import FILE_NAME
 
 CONFIG_NAME = "config.yaml"
@@ -19,9 +19,24 @@ def write_settings(run_dir: Path, config: MonitorConfig) -> None:
 
 def own_settings(path: Path) -> Path | None:
     """The settings as resolved when the run was watched, if ``path`` is a run directory or its log."""
-    log = run_log(path)
-    config = log.with_name(CONFIG_NAME) if log is not None else None
-    return config if config is not None and config.is_file() else None
+    try:
+        log = path / FILE_NAME if path.is_dir() else path.resolve()
+        config = log.with_name(CONFIG_NAME)
+        return config if log.name in (FILE_NAME, f"{FILE_NAME}.gz") and config.is_file() else None
+    except (OSError, RuntimeError):  # Python 3.11 and 3.12 tell a loop of links by the latter
+        return None  # to open it says what is wrong with it
+
+
+def load_own_settings(path: Path) -> MonitorConfig:
+    """The settings a run was watched with, or the defaults.
+
+    Raises:
+        ConfigError: the file beside its log has other settings; it says how to do without it.
+    """
+    try:
+        return load_config(own_settings(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; it stands beside the log: to use other settings, give --config FILE") from None
 
 
 def run_log(path: Path) -> Path | None:

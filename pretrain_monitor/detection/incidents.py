@@ -20,7 +20,7 @@ from .open_incident import OpenIncident
 from .past import Past
 from .plateau import PlateauRule
 from .review import RECENT_ROWS, end_where_it_came_back, is_over, is_raised, is_still_rising, review, was_raised
-from .second import go_on_from, rest_before, risen_again
+from .second import go_on_from, keep_apart, rest_before, risen_again
 from .severity import CORROBORATION_ROWS, STATISTICAL, provisional_kind, severity_of
 from .telling import told
 from .trend import residuals_since, vetted
@@ -191,6 +191,8 @@ class IncidentTracker:
         if is_back:
             end_where_it_came_back(self._bank, incident)
         event = self._event(step, incident, Change.CLOSED, Status.RECOVERED if is_back else Status.PERSISTENT)
+        if incident.end_row is not None:
+            keep_apart(another, incident.lead, incident.end_row)
         self._open = another
         return event
 
@@ -198,7 +200,8 @@ class IncidentTracker:
         """Whether an open incident says nothing about alarms at ``row``: old, information, and not raised before."""
         if incident.kind is Kind.PLATEAU:
             return True
-        if incident.severity.is_alert or row - incident.opened_row < 2 * RECENT_ROWS:
+        # What the leading signal joined only now is no old information.
+        if incident.severity.is_alert or row - incident.alarm_rows[incident.lead] < 2 * RECENT_ROWS:
             return False
         return not was_raised(self._bank, incident, row - CORROBORATION_ROWS)
 
@@ -245,7 +248,7 @@ class IncidentTracker:
         if alarm.chart in STATISTICAL:
             incident.last_rise_row[name] = row
         charts = incident.charts.setdefault(name, {})
-        charts[alarm.chart] = max(charts.get(alarm.chart, 0.0), alarm.score)
+        charts[alarm.chart] = max(charts.get(alarm.chart, 0.0), float(alarm.score))
         if alarm.chart is Chart.SCHEDULE:
             began = self._bank.history.step_of(row - alarm.detail["rows_ago"])
             incident.facts.setdefault("learning_rate", {**alarm.detail, "step": began})

@@ -26,6 +26,7 @@ _SLOW_RAISED_SD = 0.4
 _STILL_RISING_SD = 0.3
 _LASTS_ROWS, _FITS_BEFORE, _FITS_ROWS = 48, 40, 400
 _FITS_SD, _FITS_MORE = 10.0, 8
+_FITS_FROM_ROW = 300
 _RATE_BACK = math.log(1.5)  # a learning rate within this factor of what it was before a jump has come back
 
 
@@ -46,6 +47,10 @@ def review(bank: SignalBank, incident: OpenIncident, row: int) -> None:
         has_risen = bank.history.step_of(incident.alarm_rows[lead]) < first["step"]
         is_sudden = first["signal"] == lead and not has_risen
         incident.onset_step = first["step"] if is_sudden else min(incident.onset_step, first["step"])
+    if incident.end_row is not None:
+        # Where the window has moved past the onset, or a NaN was the first of it, it is not this segmentation's.
+        newest = bank.history.rows - 1
+        incident.end_row = min(max(incident.end_row, incident.onset_row + 1), newest)
     _count(bank, incident, row)
     if bank.history.rows - incident.onset_row <= KEPT_ROWS - CORROBORATION_ROWS:
         incident.facts["lead_steps"] = _lead_steps(bank, incident, row)
@@ -118,7 +123,7 @@ def _raised_limit(incident: OpenIncident) -> float:
 def is_still_rising(bank: SignalBank, incident: OpenIncident) -> bool:
     """Whether a slow rise of the loss has gone on in the newest rows."""
     baseline = incident.baselines.get("loss")
-    if baseline is None or incident.kind is not Kind.DRIFT:
+    if baseline is None or incident.kind not in (Kind.DRIFT, Kind.LEVEL_SHIFT):
         return False
     newest = bank.history.rows - 1
     _, y = residuals_since(bank, "loss", baseline, newest + 1 - 6 * RECENT_ROWS, newest)
@@ -181,7 +186,8 @@ def _place(bank: SignalBank, incident: OpenIncident, rows: np.ndarray, y: np.nda
         )
         is_rise = incident.kind is Kind.DIVERGENCE or (incident.kind is Kind.DRIFT and fit is not None)
         # In the descent of the first steps there is no trend to which a fit could lead back.
-        if fit is not None and fit.is_gradual and is_rise and not incident.has("loss", Chart.EARLY):
+        is_young = incident.has("loss", Chart.EARLY) or int(rows[onset]) < _FITS_FROM_ROW
+        if fit is not None and fit.is_gradual and is_rise and not is_young:
             onset = min(fit.first, alarm)
     else:
         incident.kind = provisional_kind(incident)

@@ -19,7 +19,7 @@ _BEYOND = 1.5
 _LEAST_NOISE = 0.3
 _JUMP_ROWS = 16
 _CLEARLY = 15.0
-_LEAST_REST, _NEARLY, _RISEN_SD, _NO_WORSE = 16, 8, 1.0, 1.5
+_LEAST_REST, _NEARLY, _RISEN_SD, _NO_WORSE, _BENT_SHARE = 16, 8, 1.0, 1.5, 0.06
 
 
 class RiseFit(NamedTuple):
@@ -69,7 +69,9 @@ def is_one_rise(y: Floats, newest: int) -> bool:
     left_by_one = float(np.sum(points**2)) - one[0]
     left_by_two = float(np.sum(rest**2)) - first[0] + float(np.sum((own - own.mean()) ** 2))
     is_still_rising = (len(points) - one[2]) * size <= newest + _NEARLY
-    return is_still_rising and left_by_one < _NO_WORSE * max(left_by_two, len(points) / size)
+    # Next to a rise of a hundred sd no bend has to be met to within the noise.
+    allowed = max(_NO_WORSE * max(left_by_two, len(points) / size), len(points) * (_BENT_SHARE * one[3]) ** 2)
+    return is_still_rising and left_by_one < allowed
 
 
 def _means(y: Floats, size: int) -> Floats:

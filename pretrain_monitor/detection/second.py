@@ -7,7 +7,6 @@ from dataclasses import replace
 from ..telemetry import Kind
 from .aftershock import LOOKS_BACK, REFERENCE_ROWS, Rise, Settled, second_rise, settled
 from .bank import SignalBank
-from .changepoint import BASELINE_ROWS
 from .open_incident import OpenIncident
 from .rise import is_one_rise
 from .trend import residuals_since
@@ -35,13 +34,14 @@ def risen_again(bank: SignalBank, incident: OpenIncident, row: int) -> tuple[int
     least = _LEAST_SD if incident.severity.is_alert else _LEAST_SD_ASIDE
     if judged is None or baseline.residual(row, judged[0]) < least:
         return None
-    since = max(incident.opened_row + 1, row + 1 - 2 * LOOKS_BACK)
+    # The rise by which the loss joined an incident of the gradient norm is its first and no second one.
+    began = max(incident.opened_row, incident.alarm_rows.get("loss", 0))
+    since = max(began + 1, row + 1 - 2 * LOOKS_BACK)
     rows, y = residuals_since(bank, "loss", baseline, since, row)
     if not len(rows) or rows[-1] != row or (rise := second_rise(y, bank.autocorrelation("loss"))) is None:
         return None
     # What has been climbing since the incident began, as a divergence does, is one incident and not two.
-    first = max(incident.onset_row - REFERENCE_ROWS, row - BASELINE_ROWS)
-    _, whole = residuals_since(bank, "loss", baseline, first, row)
+    _, whole = residuals_since(bank, "loss", baseline, incident.onset_row - REFERENCE_ROWS, row)
     return None if is_one_rise(whole, rise.rows) else (int(rows[-rise.rows]), rise)
 
 
@@ -54,3 +54,12 @@ def go_on_from(first: OpenIncident, second: OpenIncident, rest: Settled, first_r
     center = baseline.center + rest.level * baseline.scale
     second.baselines["loss"] = replace(baseline, center=center, first_row=first_row)
     second.noises, second.was_log = dict(first.noises), dict(first.was_log)
+
+
+def keep_apart(second: OpenIncident, name: str, first_row: int) -> None:
+    """Let a second event of a signal begin no sooner than where the first one ended."""
+    first_row = min(first_row, second.opened_row)
+    baseline = second.baselines.get(name)
+    if baseline is not None and baseline.first_row < first_row:
+        second.baselines[name] = replace(baseline, first_row=first_row)
+    second.onset_row = max(second.onset_row, first_row)

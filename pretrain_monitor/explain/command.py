@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from ..config import MonitorConfig
 from ..incident_table import print_table
 from ..printable import clean, shorten, shown_path
 from ..readers import LogError, read_run
+from ..screen import Screen
 from ..sinks.wording import worst
 from ..telemetry import Sample
 from .errors import ExplainError
@@ -46,7 +45,7 @@ def explain_run(path: Path, asked: str | None, settings: MonitorConfig, outputs:
     # First, for whoever reads the terminal may stop at the first page.
     for output in outputs:
         output.write(explanation, output.path)
-    print_explanation(explanation, Console())
+    print_explanation(explanation, Screen())
     for output in outputs:
         print(f"written: {shown_path(output.path)}")
 

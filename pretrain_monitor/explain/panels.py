@@ -50,7 +50,8 @@ def draw(explanation: Explanation) -> Drawing:
         panels=tuple(panels),
         marks=_marks(explanation),
         first=float(explanation.first_step),
-        last=float(max(explanation.last_step, explanation.first_step + 1)),
+        # Beyond 2^53 a float cannot tell one step from the next.
+        last=max(float(explanation.last_step), math.nextafter(explanation.first_step + 1.0, math.inf)),
         is_log=incident.kind is Kind.PLATEAU and explanation.first_step > 0,
         notes=_notes(explanation),
     )

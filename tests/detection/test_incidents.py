@@ -177,3 +177,22 @@ def test_close_numbers_are_written_with_as_many_digits_as_tell_them_apart():
     assert two_numbers(3.21, 4.02) == ("3.21", "4.02")
     assert two_numbers(0.9999999, 1.0) == ("0.9999999", "1")
     assert two_numbers(12345.1, 12345.9) == ("12,345", "12,346")
+
+
+@pytest.mark.parametrize("gap", [3, 8, 10, 30, 50])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_blip_of_the_gradient_norm_before_makes_no_second_alert_of_a_rise(gap: int, seed: int):
+    run = healthy_run(900, seed=seed, noise=0.01)
+    run["grad_norm"][468 - gap] *= 4
+    run["loss"][468:508] *= 1.3
+    (found,) = alerts(detect(samples(run))[1])
+    assert abs(found.onset_step - 469) <= 1
+    assert found.end_step is not None and abs(found.end_step - 509) <= 2
+
+
+@pytest.mark.parametrize(("rows", "power"), [(400, 2.0), (800, 1.3), (1200, 2.0)])
+def test_a_divergence_over_many_hundred_steps_is_one_alert(rows: int, power: float):
+    run = healthy_run(1500, seed=1)
+    run["loss"][700:] *= 1 + 2 * np.clip(np.arange(800) / rows, 0, 1) ** power
+    (found,) = alerts(detect(samples(run))[1])
+    assert found.kind is Kind.DIVERGENCE

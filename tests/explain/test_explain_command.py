@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -297,3 +298,44 @@ def test_signals_with_strange_names_are_explained(tmp_path: Path):
     done = cli("explain", run, incidents[0].onset_step, "--html", tmp_path / "why.html", "--png", tmp_path / "why.png")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
+
+
+def test_the_log_is_not_drawn_over_by_any_of_its_names(tmp_path: Path):
+    run = watched(tmp_path / "run", RUNS["level_shift"][0](), {})
+    log = run / "run.jsonl"
+    before = log.read_bytes()
+    soft, hard, table = tmp_path / "soft.png", tmp_path / "hard.html", tmp_path / "log.html"
+    soft.symlink_to(log)
+    hard.hardlink_to(log)
+    table.write_text("step,loss\n1,nan\n")
+    for arguments in ((run, 800, "--png", soft), (run, 800, "--html", hard), (table, 1, "--html", table)):
+        done = cli("explain", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "this is the log itself" in done.stderr and done.stderr.count("\n") == 1
+    assert log.read_bytes() == before
+    assert table.read_text() == "step,loss\n1,nan\n"
+
+
+def test_a_step_that_no_float_can_count_up_from_is_drawn(tmp_path: Path):
+    log = tmp_path / "log.csv"
+    log.write_text("step,loss\n50000000000000000,nan\n")
+    done = cli("explain", log, "--png", tmp_path / "a.png", "--html", tmp_path / "a.html")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_who_goes_away_is_no_error(tmp_path: Path):
+    run = watched(tmp_path / "run", RUNS["level_shift"][0](), {})
+    for command in ("explain", "replay"):
+        shell = f"set -o pipefail; {shlex.join([*COMMAND, command, str(run)])} | head -1"
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("\n") == 1
+
+
+def test_settings_of_something_else_beside_a_log_are_refused_with_a_way_out(tmp_path: Path):
+    (tmp_path / "run.jsonl").write_text('{"step":1,"loss":1.0}\n{"step":2,"loss":"NaN"}\n')
+    (tmp_path / "config.yaml").write_text("model: llama\n")
+    for command in ("explain", "replay"):
+        done = cli(command, tmp_path / "run.jsonl")
+        assert done.returncode == 2
+        assert "unknown setting 'model'" in done.stderr and "give --config FILE" in done.stderr
