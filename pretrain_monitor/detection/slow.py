@@ -40,10 +40,11 @@ _KEPT_BLOCKS = 64
 _BEFORE_BLOCKS = 6
 _ERROR_BLOCKS, _KNOWN_ERRORS, _NEW_ERRORS = 64, 24, 4
 _ERROR_MARGIN = 1.2
-_LEAST_BIAS, _MOST_BIAS = -8.0, 0.7
+_LEAST_BIAS, _MOST_BIAS = -3.0, 0.7
+_LOST_SD = 3.0  # a trend that has been off by so much for hundreds of samples does not find back in its small steps
 _NO_RISE_SD, _RISE_SD = 0.5, 1.8
 _NEW_LEVEL_SD = 2.0
-SHARE = 0.02  # of the false-alarm budget
+SHARE = 0.06  # of the false-alarm budget
 
 
 class SlowChart:
@@ -151,7 +152,12 @@ class SlowChart:
         spread = 1.4826 * float(np.median(np.abs(errors - center)))
         state[FLOOR] = min(state[FLOOR], _floor(noise))
         state[VARIANCE] = max(min(state[VARIANCE], (_ERROR_MARGIN * spread) ** 2), state[FLOOR])
-        return float(min(max(center / state[VARIANCE] ** 0.5, _LEAST_BIAS), _MOST_BIAS))
+        bias = center / state[VARIANCE] ** 0.5
+        if abs(bias) > _LOST_SD:
+            state[LEVEL] += center
+            self._errors = deque((error - center for error in self._errors), maxlen=_ERROR_BLOCKS)
+            return 0.0
+        return float(min(max(bias, _LEAST_BIAS), _MOST_BIAS))
 
     def _coast(self) -> None:
         """Carry the trend on by one block that is not looked at."""

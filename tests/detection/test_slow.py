@@ -77,3 +77,19 @@ def test_the_state_of_the_blocks_survives_the_log():
         second.update(sample)
     second.finish()
     assert [repr(i) for i in second.incidents] == whole
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_trend_of_blocks_that_has_lost_the_loss_finds_it_again(seed: int):
+    # Heavy tails, and a fall in a few hundred steps as when a learning rate decays.
+    rng = np.random.default_rng(seed)
+    n = 9000
+    trend = (2.2 + 6 * (np.arange(n) + 20.0) ** -0.45) * np.exp(-0.15 * np.clip((np.arange(n) - 4000) / 400, 0, 1))
+    detector = InstabilityDetector()
+    off = []
+    for sample in samples({"loss": trend * np.exp(0.012 * rng.standard_t(3, size=n))}):
+        detector.update(sample)
+        if (block := detector.block) is not None:
+            off.append(abs(block.mean - block.expected) / block.sd)
+    assert np.median(off[-100:]) < 2
+    assert len(alerts(detector.incidents)) <= 1
