@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pretrain_monitor import InstabilityDetector
+from pretrain_monitor.detection.slow import SlowChart
 from pretrain_monitor.telemetry import Kind, Status
 from tests.curves import alerts, detect, healthy_run, samples
 
@@ -79,17 +80,16 @@ def test_the_state_of_the_blocks_survives_the_log():
     assert [repr(i) for i in second.incidents] == whole
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_trend_of_blocks_that_has_lost_the_loss_finds_it_again(seed: int):
-    # Heavy tails, and a fall in a few hundred steps as when a learning rate decays.
-    rng = np.random.default_rng(seed)
-    n = 9000
-    trend = (2.2 + 6 * (np.arange(n) + 20.0) ** -0.45) * np.exp(-0.15 * np.clip((np.arange(n) - 4000) / 400, 0, 1))
-    detector = InstabilityDetector()
-    off = []
-    for sample in samples({"loss": trend * np.exp(0.012 * rng.standard_t(3, size=n))}):
-        detector.update(sample)
-        if (block := detector.block) is not None:
-            off.append(abs(block.mean - block.expected) / block.sd)
-    assert np.median(off[-100:]) < 2
-    assert len(alerts(detector.incidents)) <= 1
+@pytest.mark.parametrize("jump", [-0.5, 0.5])
+def test_a_trend_of_blocks_that_has_lost_the_loss_finds_it_again(jump: float):
+    rng = np.random.default_rng(0)
+    chart = SlowChart(0.2)
+    off, alarms = [], 0
+    for row in range(16 * 400):
+        x = 0.01 * float(rng.standard_normal()) + (jump if row >= 16 * 150 else 0.0)
+        alarms += chart.update(row, x, np.exp(x), 0.01, on_hold=False) is not None
+        if chart.newest is not None:
+            off.append(abs(chart.newest.mean - chart.newest.expected) / chart.newest.sd)
+    assert off[140] > 20, "the jump is no jump"
+    assert np.median(off[-200:]) < 2
+    assert alarms <= 4
