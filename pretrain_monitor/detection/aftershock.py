@@ -7,6 +7,7 @@ from it yet. So the newest samples are held against the dozen before them, at wh
 from __future__ import annotations
 
 import math
+import statistics
 from typing import NamedTuple
 
 from .residual import Floats
@@ -104,16 +105,11 @@ def second_rise(y: Floats, autocorrelation: float) -> Rise | None:
 def _settled(recent: list[float]) -> Settled | None:
     if len(recent) < _NEEDS_ROWS:
         return None
-    level = _median(recent)
+    level = statistics.median(recent)
     third = len(recent) // 3
-    slope = _median(recent[-third:]) - _median(recent[:third])
-    spread = 1.4826 * _median([abs(value - level) for value in recent])
+    slope = statistics.median(recent[-third:]) - statistics.median(recent[:third])
+    spread = 1.4826 * statistics.median([abs(value - level) for value in recent])
     return Settled(level, max(spread, 1.0), slope)
-
-
-def _median(values: list[float]) -> float:
-    ordered, middle = sorted(values), len(values) // 2
-    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _spread_of_mean(count: int, phi: float) -> float:

@@ -6,7 +6,7 @@ trend, frozen before the alarm, can.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,10 @@ class FrozenBaseline:
 
     def expected(self, row: float) -> float:
         return self.level + self.slope * (min(row, self.last_row) - self.origin) + self.center
+
+    def not_before(self, row: int) -> FrozenBaseline:
+        """The same trend for an incident to which nothing before ``row`` belongs."""
+        return self if self.first_row >= row else replace(self, first_row=row)
 
     def residual(self, row: float, x: float) -> float:
         """Distance of ``x`` from the trend in robust standard deviations of the noise before the alarm."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from .bank import SignalBank
@@ -34,9 +33,7 @@ class Past:
         past = self._last_alert if self._last_alert is not None and self._last_alert[1] < row else None
         baseline = trend_before(bank, name, row, early_reference, past)
         told_until = self._told_until.get(name, 0)
-        if baseline is None or not baseline.first_row < told_until <= row:
-            return baseline
-        return replace(baseline, first_row=told_until)
+        return baseline.not_before(told_until) if baseline is not None and told_until <= row else baseline
 
     def state_dict(self) -> dict[str, Any]:
         return {"last_alert": self._last_alert, "told_until": dict(self._told_until)}

@@ -45,13 +45,13 @@ def fit_rise(y: Floats) -> RiseFit | None:
     if len(y) < 8:
         return None
     size = -(-len(y) // _MOST_POINTS)
-    count = len(y) // size
-    blocks = y[len(y) - count * size :].reshape(count, size)
+    blocks = _blocks(y, size)
     points = _tamed(np.median(blocks, axis=1) if size > 2 else blocks.mean(axis=1))
     best, step = _search(points)
-    offset = len(y) - count * size
+    offset = len(y) - blocks.size
     noise = max(float(np.median(np.abs(np.diff(points)))) * 1.05, _LEAST_NOISE / size**0.5)
-    return RiseFit(offset + best[1] * size, offset + best[2] * size, best[3], (best[0] - step) / noise**2)
+    gain = (best.explained - step) / noise**2
+    return RiseFit(offset + best.first * size, offset + best.full * size, best.height, gain)
 
 
 def is_one_rise(y: Floats, newest: int) -> bool:
@@ -59,25 +59,26 @@ def is_one_rise(y: Floats, newest: int) -> bool:
     if len(y) - newest < _LEAST_REST:
         return False
     size = -(-len(y) // _FEW_POINTS)
-    rest, own = _means(y[:-newest], size), _means(y[-newest:], min(size, newest))
+    rest = _blocks(y[:-newest], size).mean(axis=1)
+    own = _blocks(y[-newest:], min(size, newest)).mean(axis=1)
     points = np.concatenate((rest, own))
     one, _ = _search(points)
-    first, _ = _search(rest)
+    before, _ = _search(rest)
     # A rise of the newest alone, or nearly so, has nothing to go on with.
-    if first[3] < _RISEN_SD or (len(rest) - one[1]) * size < _NEARLY:
+    if before.height < _RISEN_SD or (len(rest) - one.first) * size < _NEARLY:
         return False
-    left_by_one = float(np.sum(points**2)) - one[0]
-    left_by_two = float(np.sum(rest**2)) - first[0] + float(np.sum((own - own.mean()) ** 2))
-    is_still_rising = (len(points) - one[2]) * size <= newest + _NEARLY
+    left_by_one = float(np.sum(points**2)) - one.explained
+    left_by_two = float(np.sum(rest**2)) - before.explained + float(np.sum((own - own.mean()) ** 2))
+    is_still_rising = (len(points) - one.full) * size <= newest + _NEARLY
     # Next to a rise of a hundred sd no bend has to be met to within the noise.
-    allowed = max(_NO_WORSE * max(left_by_two, len(points) / size), len(points) * (_BENT_SHARE * one[3]) ** 2)
+    allowed = max(_NO_WORSE * max(left_by_two, len(points) / size), len(points) * (_BENT_SHARE * one.height) ** 2)
     return is_still_rising and left_by_one < allowed
 
 
-def _means(y: Floats, size: int) -> Floats:
-    """Means of blocks of so many values, up to the last; what is left over at the beginning is dropped."""
+def _blocks(y: Floats, size: int) -> Floats:
+    """Blocks of so many values, one a row, up to the last; what is left over at the beginning is dropped."""
     count = len(y) // size
-    return np.asarray(y[len(y) - count * size :].reshape(count, size).mean(axis=1))
+    return y[len(y) - count * size :].reshape(count, size)
 
 
 def _tamed(points: Floats) -> Floats:
@@ -90,11 +91,20 @@ def _tamed(points: Floats) -> Floats:
     return tamed
 
 
-def _search(points: Floats) -> tuple[tuple[float, int, int, float], float]:
-    """Best (explained sum of squares, first, full, height) over all rises, and what the best step explains."""
+class _Best(NamedTuple):
+    """The rise that fits some points best, and the sum of squares that it explains."""
+
+    explained: float
+    first: int
+    full: int
+    height: float
+
+
+def _search(points: Floats) -> tuple[_Best, float]:
+    """The best of all rises, and what the best step explains."""
     n = len(points)
     index = np.arange(n)
-    best, step = (-np.inf, 0, 1, 0.0), -np.inf
+    best, step = _Best(-np.inf, 0, 1, 0.0), -np.inf
     for first in range(n - 1):
         full = np.arange(first, n)[:, None]
         share = np.clip((index - first + 1) / (full - first + 1), 0.0, 1.0)
@@ -105,6 +115,6 @@ def _search(points: Floats) -> tuple[tuple[float, int, int, float], float]:
             explained = np.where(product > 0, product * product / norm, -np.inf)
             place = int(np.argmax(explained))
             step = max(step, float(explained[0]))
-            if explained[place] > best[0]:
-                best = (float(explained[place]), first, first + place, float(product[place] / norm[place]))
+            if explained[place] > best.explained:
+                best = _Best(float(explained[place]), first, first + place, float(product[place] / norm[place]))
     return best, step

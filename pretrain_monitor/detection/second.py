@@ -59,7 +59,6 @@ def go_on_from(first: OpenIncident, second: OpenIncident, rest: Settled, first_r
 def keep_apart(second: OpenIncident, name: str, first_row: int) -> None:
     """Let a second event of a signal begin no sooner than where the first one ended."""
     first_row = min(first_row, second.opened_row)
-    baseline = second.baselines.get(name)
-    if baseline is not None and baseline.first_row < first_row:
-        second.baselines[name] = replace(baseline, first_row=first_row)
+    if name in second.baselines:
+        second.baselines[name] = second.baselines[name].not_before(first_row)
     second.onset_row = max(second.onset_row, first_row)

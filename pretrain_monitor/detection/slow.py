@@ -40,7 +40,7 @@ _KEPT_BLOCKS = 64
 _BEFORE_BLOCKS = 6
 _ERROR_BLOCKS, _KNOWN_ERRORS, _NEW_ERRORS = 64, 24, 4
 _ERROR_MARGIN = 1.2
-_LEAST_BIAS, _MOST_BIAS = -3.0, 0.7
+_MOST_BIAS = 0.7
 _LOST_SD = 3.0  # a trend that has been off by so much for hundreds of samples does not find back in its small steps
 _NO_RISE_SD, _RISE_SD = 0.5, 1.8
 _NEW_LEVEL_SD = 2.0
@@ -157,7 +157,7 @@ class SlowChart:
             state[LEVEL] += center
             self._errors = deque((error - center for error in self._errors), maxlen=_ERROR_BLOCKS)
             return 0.0
-        return float(min(max(bias, _LEAST_BIAS), _MOST_BIAS))
+        return float(min(bias, _MOST_BIAS))
 
     def _coast(self) -> None:
         """Carry the trend on by one block that is not looked at."""

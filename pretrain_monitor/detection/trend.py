@@ -45,9 +45,7 @@ def trend_before(
     if name == "loss" and early_reference is not None:
         reference = float(bank.to_scale(name, early_reference))
     baseline = freeze(rows[before], x[before], row, reference=reference)
-    if past is not None and baseline.first_row <= past[1] < row:
-        baseline = replace(baseline, first_row=past[1] + 1)
-    return baseline
+    return baseline.not_before(past[1] + 1) if past is not None and past[1] < row else baseline
 
 
 def residuals_since(
