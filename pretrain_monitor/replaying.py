@@ -10,7 +10,7 @@ from .config import MonitorConfig
 from .detection.detector import InstabilityDetector
 from .readers import LogError, read_run
 from .run_settings import own_settings
-from .telemetry import Incident, Sample
+from .telemetry import Incident, Sample, in_order
 
 
 def replay(
@@ -45,4 +45,4 @@ def replay(
             raise
         raise LogError(f"{path_or_samples}: {error}") from None
     detector.finish()
-    return sorted(detector.incidents, key=lambda incident: (incident.onset_step, incident.detected_step))
+    return in_order(detector.incidents)

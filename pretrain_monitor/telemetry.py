@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -226,3 +226,8 @@ def spell_nonfinite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [spell_nonfinite(item) for item in value]
     return value
+
+
+def in_order(incidents: Iterable[Incident]) -> list[Incident]:
+    """By onset; of those that begin together the first told comes first."""
+    return sorted(incidents, key=lambda incident: (incident.onset_step, incident.detected_step))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..config import MonitorConfig
 from ..detection.detector import InstabilityDetector
-from ..telemetry import Change, Incident, Sample
+from ..telemetry import Change, Incident, Sample, in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +48,4 @@ def survey(samples: Iterable[Sample], config: MonitorConfig) -> Survey:
             signals.update(dict.fromkeys(sample.metrics))
         count = number + 1
     detector.finish()
-    incidents = sorted(detector.incidents, key=lambda incident: (incident.onset_step, incident.detected_step))
-    return Survey(tuple(incidents), opened, closed, count, tuple(signals))
+    return Survey(tuple(in_order(detector.incidents)), opened, closed, count, tuple(signals))

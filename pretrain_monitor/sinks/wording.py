@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..detection.messages import number
 from ..printable import clean
-from ..telemetry import Incident, Severity, Status
+from ..telemetry import Incident, Severity, Status, in_order
 
 STYLES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 ENDINGS = {Status.RECOVERED: "green", Status.PERSISTENT: "yellow"}
@@ -141,4 +141,4 @@ def count(n: int, noun: str) -> str:
 
 
 def _last(incidents: Sequence[Incident]) -> list[Incident]:
-    return sorted(incidents, key=lambda incident: (incident.onset_step, incident.detected_step))[-_MAX_ROWS:]
+    return in_order(incidents)[-_MAX_ROWS:]
