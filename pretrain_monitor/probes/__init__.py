@@ -1,0 +1,35 @@
+"""What the model has learned, measured while it trains and without touching the training.
+
+Importing this package loads no torch; each public name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Probe, ProbeError, ProbeResult, Scores
+    from .tokenization import TokenizationProbe
+
+_HOME = {
+    "Probe": "base",
+    "ProbeError": "base",
+    "ProbeResult": "base",
+    "Scores": "base",
+    "TokenizationProbe": "tokenization",
+}
+
+__all__ = ["Probe", "ProbeError", "ProbeResult", "Scores", "TokenizationProbe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pretrain_monitor.probes' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
