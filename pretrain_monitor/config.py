@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 # What of a run can be changed on purpose while it goes on.
 WhatChanges = Literal["data_stage", "batch_size", "sequence_length", "learning_rate", "other"]
 
+DEFAULT_PROBE_STEPS = 500
+
 
 class ConfigError(ValueError):
     """A setting that does not exist or cannot be used; the message is one line for the user."""
@@ -37,6 +39,44 @@ class ConsoleConfig(BaseModel):
     enabled: bool = True
     minimum_severity: Literal["info", "warning", "critical"] = "warning"
     summary: bool = Field(True, description="print the incidents once more when training ends")
+    probes: bool = Field(True, description="print a line for each round of probes, and a table when training ends")
+
+
+class ProbeSchedule(BaseModel):
+    """When probes are run.
+
+    >>> ProbeSchedule(every_steps=200).early
+    True
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    every_steps: int | None = Field(None, ge=1, description="steps between two rounds")
+    every_tokens: Annotated[float | None, BeforeValidator(lambda value: _as_number(value))] = Field(
+        None, gt=0, allow_inf_nan=False, description="tokens between two rounds, instead of steps"
+    )
+    at_start: bool = Field(True, description="before the first step, as a baseline")
+    early: bool = Field(True, description="at steps 1, 2, 4, 8 and so on, until the regular ones are as dense")
+    on_checkpoint: bool = Field(True, description="whenever the trainer saves a checkpoint")
+    after_incidents: bool = Field(True, description="once an alert about the training is over: did it do harm?")
+    at_end: bool = Field(True, description="when training has ended")
+    budget_percent: float = Field(
+        5.0,
+        gt=0,
+        le=1000,
+        description="share of the training time that rounds may take; they come less often beyond it",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_interval(self) -> ProbeSchedule:
+        if self.every_steps is not None and self.every_tokens is not None:
+            raise ValueError("give either every_steps or every_tokens")
+        return self
+
+    @property
+    def interval_steps(self) -> int | None:
+        """Steps between two rounds; None if they are counted in tokens."""
+        return None if self.every_tokens is not None else self.every_steps or DEFAULT_PROBE_STEPS
 
 
 def _as_number(value: Any) -> Any:
@@ -98,6 +138,7 @@ class MonitorConfig(BaseModel):
         (), description="planned changes of data, batch size, sequence length or learning rate"
     )
     snapshot_steps: int = Field(10_000, ge=100, description="steps between detector snapshots in the run log")
+    probes: ProbeSchedule = ProbeSchedule()
     sink_timeout_s: float = Field(10.0, gt=0, description="how long the end of training waits for slow sinks")
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     console: ConsoleConfig = ConsoleConfig()

@@ -33,6 +33,7 @@ class RunLogIndex:
     snapshots: tuple[tuple[int, int], ...]  # (byte offset, step)
     events: tuple[int, ...]  # byte offsets
     announcements: tuple[tuple[int, int], ...] = ()  # (byte offset, step)
+    probes: tuple[tuple[int, int], ...] = ()  # (byte offset, step)
 
     @classmethod
     def of(cls, path: Path) -> RunLogIndex:
@@ -42,7 +43,7 @@ class RunLogIndex:
     @classmethod
     def of_file(cls, path: Path, file: BinaryIO) -> RunLogIndex:
         """The same for a log that is open already."""
-        sessions, snapshots, events, announcements = [], [], [], []
+        sessions, snapshots, events, announcements, probes = [], [], [], [], []
         offset = file.seek(0)
         for raw in file:
             if raw.startswith(b'{"type":"run"'):
@@ -54,8 +55,10 @@ class RunLogIndex:
                 events.append(offset)
             elif raw.startswith(b'{"type":"announcement"') and (found := _STEP.search(raw[:64])):
                 announcements.append((offset, int(found[1])))
+            elif raw.startswith(b'{"type":"probe"') and (found := _STEP.search(raw[:64])):
+                probes.append((offset, int(found[1])))
             offset += len(raw)
-        return cls(path, tuple(sessions), tuple(snapshots), tuple(events), tuple(announcements))
+        return cls(path, tuple(sessions), tuple(snapshots), tuple(events), tuple(announcements), tuple(probes))
 
     def is_superseded(self, offset: int, step: int) -> bool:
         return any(start > offset and step > resumed_from for start, resumed_from in self.sessions)
@@ -104,6 +107,18 @@ def record_of(raw: bytes) -> dict[str, Any] | None:
         return None
     step = record.get("step", 0)
     return record if type(step) is int and abs(step) < _LARGEST_STEP else None
+
+
+def read_probes(path: Path, until_step: int | None = None) -> Iterator[dict[str, Any]]:
+    """What probes measured document by document, superseded rounds left out; without parsing the samples."""
+    with path.open("rb") as file:
+        index = RunLogIndex.of_file(path, file)
+        for offset, step in index.probes:
+            if (until_step is None or step <= until_step) and not index.is_superseded(offset, step):
+                file.seek(offset)
+                record = record_of(file.readline())
+                if record is not None:
+                    yield record
 
 
 def read_samples(path: Path) -> Iterator[Sample]:

@@ -10,17 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .base import Probe, ProbeError, ProbeResult, Scores
+    from .choice import ChoiceProbe
+    from .perplexity import PerplexityProbe
+    from .schedule import Scheduled
     from .tokenization import TokenizationProbe
 
 _HOME = {
+    "ChoiceProbe": "choice",
+    "PerplexityProbe": "perplexity",
     "Probe": "base",
     "ProbeError": "base",
     "ProbeResult": "base",
+    "Scheduled": "schedule",
     "Scores": "base",
     "TokenizationProbe": "tokenization",
 }
 
-__all__ = ["Probe", "ProbeError", "ProbeResult", "Scores", "TokenizationProbe"]
+__all__ = [
+    "ChoiceProbe",
+    "PerplexityProbe",
+    "Probe",
+    "ProbeError",
+    "ProbeResult",
+    "Scheduled",
+    "Scores",
+    "TokenizationProbe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,86 @@
+"""Evaluate a model in the middle of its training and leave no trace."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def neutral(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients inside; outside, training goes on bitwise as if nothing had happened.
+
+    Kept as they were: training mode of each module by itself, the random states of torch on every device, numpy and
+    Python, and all buffers. Nothing is compiled inside: other shapes would fill the caches of the training's graphs.
+    """
+    # inference_mode would be quicker, but the first forward pass of an FSDP2 model in it makes later training fail.
+    with ExitStack() as stack:
+        stack.callback(_restore_modes, [(module, module.training) for module in model.modules()])
+        stack.callback(_restore_buffers, _kept_buffers(model))
+        stack.callback(_restore_random, _random_states())
+        model.eval()
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_eagerly())
+        yield
+
+
+def _restore_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    for module, was_training in modes:
+        module.training = was_training
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"torch": torch.get_rng_state()}
+    states.update(numpy=np.random.get_state(), python=random.getstate())
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _restore_random(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    np.random.set_state(states["numpy"])
+    random.setstate(states["python"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+# A module, the name of its buffer, the buffer, how often it had been written to, and what it held.
+_Kept = tuple[nn.Module, str, Tensor, int, Tensor]
+
+
+def _kept_buffers(model: nn.Module) -> list[_Kept]:
+    return [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+
+
+def _restore_buffers(kept: list[_Kept]) -> None:
+    """Some models count in their forward pass, in evaluation too: which expert got how many tokens, for one."""
+    with torch.no_grad():
+        for module, name, buffer, version, value in kept:
+            module._buffers[name] = buffer
+            if buffer._version != version:
+                buffer.copy_(value)
+
+
+@contextmanager
+def _eagerly() -> Iterator[None]:
+    if not hasattr(torch.compiler, "set_stance"):  # torch < 2.6
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

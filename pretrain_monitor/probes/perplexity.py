@@ -1,0 +1,147 @@
+"""Held-out perplexity and bits per byte, domain by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .averages import averaged_metrics, domain_metrics
+from .base import ProbeError, ProbeResult, Scores, checked_name
+from .documents import Domain, read_domain
+from .language_model import LanguageModel
+from .rows import Row
+from .scoring import Progress, score
+from .tokenizers import as_tokenizer
+from .windows import Windows, packed, strided
+
+_RESERVED = ("micro", "macro")
+
+
+class PerplexityProbe:
+    """How well a model predicts texts that it was not trained on.
+
+    Per domain: ``loss`` in nats per token, ``perplexity``, and ``bits_per_byte``, all nats over all bytes, with their
+    standard errors over documents; over several domains ``micro`` and ``macro`` averages of the same.
+
+    >>> import torch
+    >>> class Uniform(torch.nn.Module):
+    ...     def forward(self, input_ids):
+    ...         return torch.zeros(*input_ids.shape, 256)
+    >>> probe = PerplexityProbe({"letters": ["some text"]}, lambda text: list(text.encode()), context_length=64)
+    >>> round(probe(Uniform())["heldout/letters/perplexity"], 6)
+    256.0
+
+    Args:
+        domains: by name: texts, files, or token ids; all that ``load_domain`` and ``read_domain`` take.
+        tokenizer: the model's own, of any kind that ``as_tokenizer`` takes; None if all domains are token ids.
+        name: of the probe; if you have several, part of their metrics' names: ``heldout/<name>/<domain>/...``.
+        context_length: tokens read at a time; None: what the model can read, at most 2,048.
+        windows: ``strided`` reads each document by itself, ``packed`` all of a domain as one stream.
+        stride: tokens scored per window of a long document; None: the whole context, so that none is read twice.
+        batch_tokens: tokens per forward pass; halved by itself when memory runs out.
+        forward: ``forward(model, input_ids)`` that returns logits, if the model does not when called with token ids.
+
+    Raises:
+        ProbeError: a setting that cannot be used, or a domain that cannot be read.
+    """
+
+    def __init__(
+        self,
+        domains: Mapping[str, Any],
+        tokenizer: Any = None,
+        *,
+        name: str = "heldout",
+        context_length: int | None = None,
+        windows: Windows = "strided",
+        stride: int | None = None,
+        batch_tokens: int = 4096,
+        forward: Callable[[Any, Tensor], Any] | None = None,
+    ) -> None:
+        self.name = checked_name(name, "probe")
+        self._prefix = "heldout" if name == "heldout" else f"heldout/{name}"
+        if not domains:
+            raise ProbeError("PerplexityProbe needs at least one domain: {name: texts, files or token ids}")
+        for domain in domains:
+            if checked_name(domain, "domain") in _RESERVED:
+                raise ProbeError(f"domain {domain!r}: that is the name of an average; choose another one")
+        if windows not in ("strided", "packed"):
+            raise ProbeError(f"windows={windows!r}: give strided or packed")
+        for setting, value in (("context_length", context_length), ("stride", stride), ("batch_tokens", batch_tokens)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ProbeError(f"{setting}={value!r}: give a number of tokens, 1 or more")
+        if context_length is not None and stride is not None and stride > context_length:
+            raise ProbeError(f"stride={stride}: no window scores more than the {context_length} tokens that it reads")
+        if stride is not None and windows == "packed":
+            raise ProbeError("stride is for strided windows: packed rows score each token once")
+        self.progress: Progress | None = None
+        self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
+        self.domains = {domain: read_domain(domain, given, self._tokenizer) for domain, given in domains.items()}
+        self._context_length = context_length
+        self._windows = windows
+        self._stride = stride
+        self._batch_tokens = batch_tokens
+        self._forward = forward
+
+    def __call__(self, model: Any) -> ProbeResult:
+        """Measure. Bitwise neutral to the training; under several ranks every one of them calls it.
+
+        Raises:
+            ProbeError: the model cannot be measured, or there is no memory for a single row.
+        """
+        reader = LanguageModel(model, forward=self._forward, context_length=self._context_length)
+        stride = min(self._stride or reader.context_length, reader.context_length)
+        rows, first = [], 0
+        for domain in self.domains.values():
+            rows += _numbered(self._rows(domain, reader.context_length, stride), first)
+            first += len(domain.documents)
+        costs = score(reader, rows, first, batch_tokens=self._batch_tokens, progress=self.progress)
+        cut = f"{self._windows} {reader.context_length} {stride}"
+        scores, first = {}, 0
+        for name, domain in self.domains.items():
+            last = first + len(domain.documents)
+            scores[f"{self._prefix}/{name}"] = _scores(domain, costs.nats[first:last], domain.key(cut))
+            first = last
+        metrics = {k: v for domain, s in scores.items() for k, v in domain_metrics(domain, s).items()}
+        if len(scores) > 1:
+            metrics.update(averaged_metrics(self._prefix, scores))
+        return ProbeResult(metrics, scores, self._notes(reader.context_length, stride))
+
+    def _rows(self, domain: Domain, context_length: int, stride: int) -> list[Row]:
+        if self._windows == "packed":
+            return packed(domain.documents, context_length)
+        return strided(domain.documents, context_length, stride)
+
+    def _notes(self, context_length: int, stride: int) -> list[str]:
+        if self._windows == "packed":
+            notes = [f"documents packed into rows of {context_length:,} tokens"]
+        else:
+            notes = [f"documents in windows of {context_length:,} tokens, {stride:,} scored in each"]
+        if any(not document.bytes for domain in self.domains.values() for document in domain.documents):
+            notes.append(
+                "no bits per byte where bytes are unknown: of token ids, and of a text whose first token is not scored "
+                "if the tokenizer cannot turn it back into text"
+            )
+        notes += [
+            f"{name}: {domain.left_out:,} documents without a token to score are left out"
+            for name, domain in self.domains.items()
+            if domain.left_out
+        ]
+        return notes
+
+
+def _numbered(rows: list[Row], first: int) -> list[Row]:
+    """The same rows, with documents counted on from ``first``."""
+    return [Row(row.ids, row.at, row.targets, row.owners + first) for row in rows]
+
+
+def _scores(domain: Domain, nats: np.ndarray[Any, np.dtype[np.float64]], key: str) -> Scores:
+    documents = domain.documents
+    return Scores(
+        nats,
+        np.array([document.scored for document in documents], dtype=np.int64),
+        np.array([document.bytes for document in documents], dtype=np.int64),
+        key,
+    )
