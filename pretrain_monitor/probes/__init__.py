@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .base import Probe, ProbeError, ProbeResult, Scores
     from .choice import ChoiceProbe
+    from .fact_probe import FactProbe
+    from .facts import Fact, invent_facts, save_facts, training_texts
     from .perplexity import PerplexityProbe
     from .schedule import Scheduled
     from .tokenization import TokenizationProbe
 
 _HOME = {
     "ChoiceProbe": "choice",
+    "Fact": "facts",
+    "FactProbe": "fact_probe",
     "PerplexityProbe": "perplexity",
     "Probe": "base",
     "ProbeError": "base",
@@ -24,10 +28,15 @@ _HOME = {
     "Scheduled": "schedule",
     "Scores": "base",
     "TokenizationProbe": "tokenization",
+    "invent_facts": "facts",
+    "save_facts": "facts",
+    "training_texts": "facts",
 }
 
 __all__ = [
     "ChoiceProbe",
+    "Fact",
+    "FactProbe",
     "PerplexityProbe",
     "Probe",
     "ProbeError",
@@ -35,6 +44,9 @@ __all__ = [
     "Scheduled",
     "Scores",
     "TokenizationProbe",
+    "invent_facts",
+    "save_facts",
+    "training_texts",
 ]
 
 
