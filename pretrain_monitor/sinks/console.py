@@ -15,6 +15,7 @@ from rich.text import Text
 from ..config import ConsoleConfig
 from ..telemetry import Change, Event, Incident, Sample, Severity, Status
 from . import wording
+from .probe_wording import ProbeCourses
 
 _MIN_PANEL_WIDTH = 40
 _PREFIX = "pretrain-monitor: "
@@ -35,11 +36,17 @@ class ConsoleSink:
         self._run_dir = run_dir
         self._told: dict[str, Incident] = {}  # as it was when it was told last
         self._incidents: dict[str, Incident] = {}
+        self._probed = ProbeCourses() if config.probes else None
         self._steps = 0
         self._first_step = 0
         self._last_step = 0
 
     def on_sample(self, sample: Sample) -> None:
+        if sample.meta is not None and "probes" in sample.meta:
+            line = None if self._probed is None else self._probed.add(sample)
+            if line is not None:
+                self._print([_PREFIX + line])
+            return  # no step of the training
         if not self._steps:
             self._first_step = sample.step
         if sample.step != self._last_step or not self._steps:
@@ -64,6 +71,10 @@ class ConsoleSink:
     def close(self) -> None:
         if not (self._has_summary and self._steps):
             return
+        if self._probed is not None and self._probed.by_name:
+            console = rich.get_console()
+            rows: list[RenderableType] = [*self._probed.lines()]
+            self._print(rows if _is_plain(console) else [self._probed.table(console.width)])
         incidents = list(self._incidents.values())
         shown = [incident for incident in incidents if incident.severity >= self._minimum]
         head = _PREFIX + wording.summary_line(incidents, self._steps, self._first_step, self._last_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -22,15 +23,19 @@ from .tags import LOWER, UPPER, signal_tag
 _LEGEND = "Second colour: alerts. Untick 'Ignore outliers' to see peaks in full."
 
 
-def add_layout(summary: Summary, prefix: str = "") -> None:
-    """Put in the record that TensorBoard looks for; it merges the layouts of several runs."""
+def add_layout(summary: Summary, prefix: str = "", more: Sequence[Category] = ()) -> None:
+    """Put in the record that TensorBoard looks for; it merges the layouts of several runs, and reads the last of each.
+
+    Args:
+        more: categories behind the usual ones.
+    """
     # Without data_class TensorBoard's fast loader keeps nothing.
     metadata = SummaryMetadata(
         plugin_data=SummaryMetadata.PluginData(plugin_name="custom_scalars"), data_class=DATA_CLASS_TENSOR
     )
-    tensor = TensorProto(
-        dtype=DT_STRING, string_val=[stability_layout(prefix).SerializeToString()], tensor_shape=TensorShapeProto()
-    )
+    layout = stability_layout(prefix)
+    layout.category.extend(more)
+    tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()], tensor_shape=TensorShapeProto())
     summary.value.add(tag="custom_scalars__config__", metadata=metadata, tensor=tensor)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from ..telemetry import Event, Sample
 from .cards import IncidentCards, add_card
+from .held_out import held_out_categories, with_intervals
 from .layout import add_layout
 from .levels import IncidentLevels, Level
 from .markers import AlertMarkers, Marker
@@ -44,6 +46,7 @@ class TensorBoardSink:
         self._levels = IncidentLevels(step + 1)
         self._markers = AlertMarkers()
         self._cards = IncidentCards(step + 1)
+        self._probed: dict[str, None] = {}  # names of metrics, in the order in which they came
         self._last_step = step
         self._time: float | None = None
         if has_past:
@@ -58,6 +61,9 @@ class TensorBoardSink:
         summary = Summary()
         add = summary.value.add
         metrics = sample.metrics
+        if sample.meta is not None and "probes" in sample.meta:
+            metrics = with_intervals(metrics)
+            self._lay_out(metrics, sample.step)
         for name, value in metrics.items():
             add(tag=self._tag(name), simple_value=value)
         for signal in BANDED:
@@ -87,6 +93,15 @@ class TensorBoardSink:
         self._writer.close()
         if self._alerts is not None:
             self._alerts.close()
+
+    def _lay_out(self, probed: Mapping[str, float], step: int) -> None:
+        """Give charts to what probes measure: nobody knows their domains before the first round."""
+        new = probed.keys() - self._probed.keys()
+        self._probed.update(dict.fromkeys(probed))
+        if new:
+            layout = Summary()
+            add_layout(layout, self._prefix, held_out_categories(self._probed, self._prefix))
+            self._writer.write(layout, step)
 
     def _tag(self, name: str) -> str:
         tag = self._tags.get(name)

@@ -11,7 +11,7 @@ EXPECTED, LOWER, UPPER = "expected", "lower", "upper"
 _BAND_PARTS = (EXPECTED, LOWER, UPPER)
 
 # Results of probes keep their names; everything else is a signal of the training itself.
-_OWN_GROUP = ("heldout/", "task/", "tokenization/")
+_OWN_GROUP = ("heldout/", "task/", "tokenization/", "probe/", "domain/")
 
 
 def signal_tag(name: str, prefix: str = "") -> str:

@@ -42,5 +42,5 @@ def read_cards(logdir: Path) -> dict[str, list[tuple[int, str]]]:
 
 def read_layout(logdir: Path) -> Layout:
     tag = "custom_scalars__config__"
-    (config,) = [value.tensor.string_val[0] for _, value in read_values(logdir) if value.tag == tag]
-    return Layout.FromString(config)
+    # TensorBoard shows the last one of a run.
+    return Layout.FromString([v.tensor.string_val[0] for _, v in read_values(logdir) if v.tag == tag][-1])

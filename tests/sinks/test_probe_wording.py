@@ -1,0 +1,51 @@
+"""What probes found, in the terminal."""
+
+from __future__ import annotations
+
+from pretrain_monitor import Sample
+from pretrain_monitor.sinks.probe_wording import ProbeCourses
+
+
+def a_round(step, metrics, reason="regular", seconds=1.5):
+    return Sample(step, metrics, meta={"probes": {"reason": reason, "each": {"heldout": {"seconds": seconds}}}})
+
+
+def test_a_line_names_every_domain_with_its_change():
+    courses = ProbeCourses()
+    first = courses.add(a_round(0, {"heldout/code/bits_per_byte": 1.5, "heldout/code/loss": 3.0}, "start"))
+    second = courses.add(a_round(500, {"heldout/code/bits_per_byte": 1.25, "task/arc/accuracy": 0.3}, "incident"))
+    assert first == "step 0 (baseline, 1.5 s): bits per byte code 1.500"
+    assert second == "step 500 (after an incident, 1.5 s): bits per byte code 1.250 (-0.250); accuracy arc 0.300"
+
+
+def test_many_domains_are_counted_and_averages_left_out():
+    metrics = {f"heldout/d{n}/bits_per_byte": 1.0 for n in range(9)} | {"heldout/macro/bits_per_byte": 1.0}
+    line = ProbeCourses().add(a_round(1, metrics))
+    assert line.endswith("d5 1.000 and 3 more")
+
+
+def test_a_round_with_nothing_to_read_is_no_line():
+    assert ProbeCourses().add(a_round(1, {"probe/own/value": 1.0})) is None
+
+
+def test_the_table_has_first_best_and_last_and_knows_which_way_is_up():
+    courses = ProbeCourses()
+    for step, bits, accuracy in ((0, 2.0, 0.25), (10, 1.0, 0.5), (20, 1.2, 0.4)):
+        metrics = {
+            "heldout/code/bits_per_byte": bits,
+            "heldout/code/bits_per_byte_se": 0.1,
+            "task/arc/accuracy": accuracy,
+        }
+        courses.add(a_round(step, metrics))
+    assert courses.lines() == [
+        "  code: first 2.000, best 1.000 at step 10, last 1.200 ± 0.196",
+        "  arc: first 0.250, best 0.500 at step 10, last 0.400",
+    ]
+
+
+def test_nan_is_shown_and_is_never_the_best():
+    courses = ProbeCourses()
+    courses.add(a_round(0, {"heldout/x/bits_per_byte": 2.0}))
+    line = courses.add(a_round(1, {"heldout/x/bits_per_byte": float("nan")}))
+    assert "x nan" in line.lower()
+    assert courses.by_name["x"].best == (0, 2.0)
