@@ -17,7 +17,11 @@ from .context import RunContext
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
 from .plateau import PlateauRule
+from .probe_failures import KEY as FAILURES
+from .probe_failures import ProbeFailures
 from .reading import BlockReading, FrozenTrend, Reading
+from .retention import KEY as RETENTION
+from .retention import RetentionRule
 from .schedule import LearningRateRule
 from .slow import SlowChart
 
@@ -25,7 +29,11 @@ from .slow import SlowChart
 _NOT_CHARTED = frozenset(
     {"learning_rate", "loss_scale", "epoch", "batch_size", "batch_tokens", "sequence_length", "data_stage"}
 )
-_NOT_CHARTED_PREFIXES = ("learning_rate/", "heldout/", "task/", "tokenization/")
+_PROBED = ("heldout/", "task/", "tokenization/", "probe/")
+_NOT_CHARTED_PREFIXES = ("learning_rate/", "domain/", *_PROBED)
+
+# In the meta of what probes have found. Whatever else it holds, it is no step of training.
+_OF_PROBES = frozenset({"probes", RETENTION, FAILURES})
 
 # No training in 32 bits gives a larger number, and the squares of what is judged stay within float range.
 _LARGEST = 1e100
@@ -35,7 +43,7 @@ _BACKOFF_LIMIT = 25
 
 
 # Of the state that a snapshot holds: what another version of the rules has kept cannot be carried on from.
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
 class InstabilityDetector:
@@ -69,6 +77,9 @@ class InstabilityDetector:
         self._tracker = IncidentTracker(
             self._bank, self._plateau, self._context, settings.merge_steps, settings.confirm_steps
         )
+        self._retention = RetentionRule(self._context)
+        self._failures = ProbeFailures()
+        self._resumed_from: Any = None  # said by a sample of probes, meant for the next step
         self._names: tuple[str, ...] = ()
         self._uncharted: list[str] = []
         self._incidents: dict[str, Incident] = {}
@@ -93,9 +104,18 @@ class InstabilityDetector:
                 "use a new detector for a new run"
             )
         self.last_step = sample.step
-        self._steps += 1
         metrics = _bounded(sample.metrics)
         self._context.update(sample.step, metrics, sample.meta, sample.tokens_seen)
+        told = [*self._retention.update(sample), *self._failures.update(sample)] if sample.meta else []
+        meta = sample.meta
+        if _is_of_probes(metrics, meta):
+            self._resumed_from = (meta or {}).get("resumed_from", self._resumed_from)
+            self._alarms = []
+            return self._remember(told)
+        if self._resumed_from is not None:
+            meta = {"resumed_from": self._resumed_from, **(meta or {})}
+            self._resumed_from = None
+        self._steps += 1
         alarms = self._bank.update(sample.step, self._charted(metrics))
         loss = metrics.get("loss")
         is_early = self._early.seen < self.config.warmup_steps
@@ -109,18 +129,24 @@ class InstabilityDetector:
                 alarms.append(alarm)
         rate = metrics.get("learning_rate")
         self._tracker.learning_rate = rate
-        if rate is not None and (alarm := self._judge_rate(rate, sample.meta)):
+        if rate is not None and (alarm := self._judge_rate(rate, meta)):
             alarms.append(alarm)
         if alarms and "loss_scale" in metrics:
             alarms = self._excuse_backoff(alarms, metrics)
         self._alarms = alarms
-        if not alarms and not self._tracker.is_open:
-            return []
-        return self._remember(self._tracker.observe(sample.step, alarms))
+        if alarms or self._tracker.is_open:
+            events = self._tracker.observe(sample.step, alarms)
+            if any(event.change is Change.CLOSED and event.incident.is_alert for event in events):
+                self._slow.restart()
+            told = [*events, *told]
+        return self._remember(told)
 
     def finish(self) -> list[Event]:
         """The run is over: close what is still open as ``ended_run``."""
-        return self._remember(self._tracker.finish(self.last_step or 0))
+        step = self.last_step or 0
+        return self._remember(
+            [*self._tracker.finish(step), *self._retention.finish(step), *self._failures.finish(step)]
+        )
 
     def band(self, signal: str) -> tuple[float, float, float] | None:
         """Expected value, lower and upper bound (3 sd) of the newest sample of a signal; None in warm-up."""
@@ -172,6 +198,9 @@ class InstabilityDetector:
             "context": self._context.state_dict(),
             "was_log": self._was_log,
             "tracker": self._tracker.state_dict(),
+            "retention": self._retention.state_dict(),
+            "failures": self._failures.state_dict(),
+            "resumed_from": self._resumed_from,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], incidents: Iterable[Incident] = ()) -> None:
@@ -187,6 +216,9 @@ class InstabilityDetector:
         self._context.load_state_dict(state["context"])
         self._was_log = state["was_log"]
         self._tracker.load_state_dict(state["tracker"])
+        self._retention.load_state_dict(state["retention"])
+        self._failures.load_state_dict(state["failures"])
+        self._resumed_from = state["resumed_from"]
         self._incidents = {incident.id: incident for incident in incidents}
 
     def _charted(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
@@ -244,10 +276,17 @@ class InstabilityDetector:
 
     def _remember(self, events: list[Event]) -> list[Event]:
         for event in events:
-            if event.change is Change.CLOSED and event.incident.is_alert:
-                self._slow.restart()
             self._incidents[event.incident_id] = event.incident
         return events
+
+
+def _is_of_probes(metrics: Mapping[str, float], meta: Mapping[str, Any] | None) -> bool:
+    """Whether a sample holds what probes measured beside the training: nothing of it is a step."""
+    if "loss" in metrics:
+        return False
+    if meta and not _OF_PROBES.isdisjoint(meta):
+        return True
+    return bool(metrics) and all(name.startswith(_PROBED) for name in metrics)
 
 
 def _bounded(metrics: Mapping[str, float]) -> Mapping[str, float]:

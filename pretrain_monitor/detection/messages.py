@@ -27,11 +27,28 @@ _ADVICE = {
     Kind.BAD_BATCH: "One batch out of line, by itself no reason to act. Look at its data if it happens often.",
     Kind.NOISE_CHANGE: "The loss is noisier at the same level: check batch size, data mix and gradient accumulation.",
     Kind.LR_ANOMALY: "Check the scheduler: after a resume it must be restored together with the optimizer.",
+    Kind.RETENTION_LOSS: "Ask what changed in the data since the onset: what is no longer in the mix is forgotten. Put "
+    "a few percent of it back, lower the learning rate, or go back to the checkpoint of the best round. If all domains "
+    "got worse together, it is the training itself: look at the loss and the learning rate there.",
+    Kind.PROBE_FAILURE: "The training is not touched by it. Mend what the message names; the probe is tried again when "
+    "the run is started or resumed.",
 }
 
-_BACK = {Kind.NONFINITE: "finite again", Kind.NOISE_CHANGE: "as quiet as before", Kind.PLATEAU: "falling again"}
+_BACK = {
+    Kind.NONFINITE: "finite again",
+    Kind.NOISE_CHANGE: "as quiet as before",
+    Kind.PLATEAU: "falling again",
+    Kind.RETENTION_LOSS: "learned again",
+}
 
-_STILL = {Kind.NOISE_CHANGE: "still as noisy", Kind.PLATEAU: "still flat"}
+_STILL = {Kind.NOISE_CHANGE: "still as noisy", Kind.PLATEAU: "still flat", Kind.PROBE_FAILURE: "it is switched off"}
+
+_UNITS = {
+    "bits_per_byte": "bits per byte",
+    "gold_bits_per_byte": "bits per byte of the right answers",
+    "loss": "nats per token",
+}
+_NAMED_DOMAINS = 3
 
 
 def describe(incident: Incident) -> str:
@@ -42,6 +59,10 @@ def describe(incident: Incident) -> str:
         head = _learning_rate(incident.evidence["learning_rate"], incident.onset_step)
     elif incident.kind is Kind.PLATEAU:
         head = _plateau(incident)
+    elif incident.kind is Kind.RETENTION_LOSS:
+        head = _retention(incident.evidence)
+    elif incident.kind is Kind.PROBE_FAILURE:
+        return _probe_failure(incident)
     else:
         head = _rise(incident)
     return f"{head}; {_outcome(incident)}"
@@ -136,6 +157,46 @@ def _plateau(incident: Incident) -> str:
         return text
     level, expected = two_numbers(incident.peak, incident.expected)
     return f"{text}: it stays at {level} where its fall before led to {expected}{_size(incident)}"
+
+
+def _retention(evidence: Mapping[str, Any]) -> str:
+    """What the worst domain lost, how sure that is, and which others went with it."""
+    (worst, facts), *others = evidence["domains"].items()
+    before, after = two_numbers(facts["best"], facts["worst"])
+    unit = _UNITS.get(facts["metric"].rpartition("/")[2], "")
+    text = (
+        f"{worst} got worse from {before} {unit} at step {facts['best_step']:,} to {after} at {facts['worst_step']:,}"
+    )
+    text += f" ({_percent(facts['relative'])}"
+    if facts["lower"] is not None:
+        low, high = (_percent(facts[side] / facts["best"]) for side in ("lower", "upper"))
+        text += f", 95 % interval {low} to {high}"
+    text += ")"
+    if others:
+        named = [f"{name} ({_percent(other['relative'])})" for name, other in others[:_NAMED_DOMAINS]]
+        more = len(others) - len(named)
+        text += f", with it {', '.join(named)}" + (f" and {more} more" if more else "")
+    measured = evidence["domains_measured"]
+    if 1 < measured <= len(others) + 1:
+        text += f": all {measured} domains that were measured"
+    return text + "".join(_change(change) for change in evidence.get("changes", ()))
+
+
+def _percent(share: float) -> str:
+    """
+    >>> _percent(0.1234), _percent(0.0321), _percent(3.5)
+    ('+12 %', '+3.2 %', 'x4.5')
+    """
+    if share > 2:
+        return f"x{1 + share:.3g}"
+    return f"{100 * share:+.{0 if abs(share) >= 0.1 else 1}f} %"
+
+
+def _probe_failure(incident: Incident) -> str:
+    facts = incident.evidence
+    times = f" and {facts['failures'] - 1:,} times since" if facts["failures"] > 1 else ""
+    text = f"probe {facts['probe']} failed at step {incident.onset_step:,}{times}: {facts['problem']}"
+    return f"{text}; {_STILL[incident.kind] if incident.status is Status.PERSISTENT else 'it is tried again'}"
 
 
 def _learning_rate(change: Mapping[str, Any], step: int) -> str:

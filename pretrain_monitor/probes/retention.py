@@ -1,0 +1,282 @@
+"""Is a domain being forgotten? Every round of probes is held against the best one before it, document by document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..telemetry import spell_nonfinite
+from .base import Scores
+from .course import Course, Fluctuation
+from .paired import PairedChange, holm, is_per_byte, level, paired_change, t_quantile
+
+# Of a level that falls with the 20th root of the compute (Kaplan et al. 2020), one percent is what a fifth more buys.
+SMALLEST_LOSS = 0.01
+# That the run's own fluctuation makes a healthy domain look lost in a round. A run has some hundred of these.
+_CHANCE = 1e-4
+_OVER = 0.5  # of the rise from which it counts: a loss below it is over, and began after the last round below it
+_DIGITS = 6  # of nats, as the run log keeps them: a resumed run must come to the same verdicts
+_LEAST_LEVEL = 1e-6  # keeps the log of a level of zero, as for a text known by heart, from being infinite
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Where a domain stands in a round, against its best round so far and against the one before this.
+
+    Args:
+        domain: as in ``heldout/law``.
+        metric: name of the value that is compared: bits per byte, or nats per token where bytes are unknown.
+        value: NaN if it could not be measured.
+        best: smallest value of the rounds before; of a first round the value itself.
+        first: value of the first round.
+        change: value less best.
+        lower: of the 95 % interval over documents for ``change``, as is ``upper``; None where there is no test.
+        p: chance that documents alone make it look worse than the best was without its luck, one-sided.
+        p_adjusted: the same, adjusted for all domains of the round (Holm 1979).
+        relative: change as a share of the best.
+        limit: relative change from which it counts: beyond what the run does by itself from one round to the next.
+        wobble: standard deviation of what it does by itself, as a share of the level.
+        previous_change: value less that of the round before.
+        documents: that were compared.
+        is_loss: worse than the best in documents and beyond the limit, or not back from there.
+        good_step: newest round that was not clearly worse than the best one.
+        is_first: nothing was known of these documents before this round.
+        note: what a person should know about the comparison.
+    """
+
+    domain: str
+    metric: str
+    step: int
+    value: float
+    best: float
+    best_step: int
+    first: float
+    first_step: int
+    documents: int
+    good_step: int
+    change: float = 0.0
+    lower: float | None = None
+    upper: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    relative: float = 0.0
+    limit: float | None = None
+    wobble: float | None = None
+    previous_step: int | None = None
+    previous_change: float | None = None
+    previous_lower: float | None = None
+    previous_upper: float | None = None
+    is_loss: bool = False
+    is_first: bool = False
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict with the field names above; NaN is spelled as a string."""
+        record: dict[str, Any] = spell_nonfinite(asdict(self))
+        return record
+
+
+@dataclass(slots=True)
+class _Past:
+    """What is kept of a domain."""
+
+    first: float
+    first_step: int
+    best: Scores
+    best_step: int
+    previous: Scores
+    previous_step: int
+    good_step: int
+    course: Course
+    is_lost: bool = False
+
+
+class RetentionTracker:
+    """Keeps the best round of each domain and tells when a later one is worse.
+
+    A loss passes three tests. Over the documents, a paired test against the best round at ``alpha``, adjusted for the
+    domains of the round. Over the rounds, a rise that the run does not make by itself: what separates healthy
+    checkpoints is read from the course so far of this domain and its like, and allowed for up to a chance of one in
+    ten thousand; that the best of many rounds was lucky is allowed for in both. And it has a size worth telling.
+    A domain that is lost stays so until it is back below half of that limit, or not significantly worse.
+
+    The state is a pure function of the rounds: after a resume they are fed again.
+
+    >>> import numpy as np
+    >>> tracker = RetentionTracker()
+    >>> sizes = np.full(50, 1000)
+    >>> difficulty = np.linspace(500, 900, 50)
+    >>> for step, factor in [(100, 1.0), (200, 0.97), (300, 0.95), (400, 1.1)]:
+    ...     nats = difficulty * factor * (1 + 0.01 * np.sin(np.arange(50) * step))
+    ...     (change,) = tracker.update(step, {"heldout/law": Scores(nats, sizes, sizes, "law")})
+    >>> change.is_loss, change.best_step, f"{change.relative:+.0%}"
+    (True, 300, '+16%')
+
+    Args:
+        alpha: of the test over documents.
+        smallest: relative change below which nothing is told.
+    """
+
+    def __init__(self, alpha: float = 0.01, smallest: float = SMALLEST_LOSS) -> None:
+        self.alpha = alpha
+        self.smallest = smallest
+        self._domains: dict[str, _Past] = {}
+
+    def update(self, step: int, scores: Mapping[str, Scores]) -> list[Change]:
+        """Take in one round, of some or all domains; where each of them stands."""
+        changes: dict[str, Change] = {}
+        compared: dict[str, _Compared] = {}
+        scores = {domain: replace(now, nats=np.round(now.nats, _DIGITS)) for domain, now in scores.items()}
+        for domain, now in scores.items():
+            past = self._domains.get(domain)
+            if not math.isfinite(level(now)):
+                changes[domain] = _unmeasured(domain, step, now, past)
+            elif past is None or past.best.key != now.key or len(past.best.nats) != len(now.nats):
+                changes[domain] = self._begin(domain, step, now, is_known=past is not None)
+            else:
+                # Domains of a kind wobble alike: texts like texts, tasks like tasks.
+                group = [self._domains[other].course for other in self._domains if _kind(other) == _kind(domain)]
+                compared[domain] = _Compared.of(now, past, past.course.fluctuation(group), self.smallest)
+        adjusted = holm({domain: found.p for domain, found in compared.items() if found.p is not None})
+        for domain, found in compared.items():
+            changes[domain] = self._judge(domain, step, scores[domain], found, adjusted.get(domain))
+        return [changes[domain] for domain in scores]
+
+    def _begin(self, domain: str, step: int, now: Scores, *, is_known: bool) -> Change:
+        course = Course()
+        course.add(step, _log(level(now)))
+        value = level(now)
+        self._domains[domain] = _Past(value, step, now, step, now, step, step, course)
+        note = "its documents are not those of the rounds before: it is followed afresh from here" if is_known else ""
+        return Change(
+            domain=domain,
+            metric=_metric(domain, now),
+            step=step,
+            value=value,
+            best=value,
+            best_step=step,
+            first=value,
+            first_step=step,
+            documents=_documents(now),
+            good_step=step,
+            is_first=True,
+            note=note,
+        )
+
+    def _judge(self, domain: str, step: int, now: Scores, found: _Compared, p_adjusted: float | None) -> Change:
+        past = self._domains[domain]
+        if past.is_lost:
+            is_still_worse = found.to_best.p is not None and found.to_best.p <= self.alpha
+            is_loss = is_still_worse and found.rise > _OVER * found.limit
+        else:
+            is_loss = p_adjusted is not None and p_adjusted <= self.alpha and found.rise > found.limit
+        if not is_loss and (found.rise <= _OVER * found.limit or past.is_lost):
+            past.good_step = step
+        to_best, to_previous = found.to_best, found.to_previous
+        change = Change(
+            domain=domain,
+            metric=_metric(domain, now),
+            step=step,
+            value=to_best.after,
+            best=to_best.before,
+            best_step=past.best_step,
+            first=past.first,
+            first_step=past.first_step,
+            documents=to_best.documents,
+            good_step=past.good_step,
+            change=to_best.change,
+            lower=to_best.lower,
+            upper=to_best.upper,
+            p=found.p,
+            p_adjusted=p_adjusted,
+            relative=math.expm1(found.rise),
+            limit=math.expm1(found.limit),
+            wobble=found.wobble,
+            previous_step=past.previous_step,
+            previous_change=to_previous.change,
+            previous_lower=to_previous.lower,
+            previous_upper=to_previous.upper,
+            is_loss=is_loss,
+            note="" if found.p is not None else "one document: no test",
+        )
+        past.is_lost = is_loss
+        past.previous, past.previous_step = now, step
+        if is_loss:
+            past.course.interrupt()
+        else:
+            past.course.add(step, _log(to_best.after))
+            if found.rise <= 0:
+                past.best, past.best_step = now, step
+        return change
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """One domain of a round beside its best and its previous one; rises are of logs."""
+
+    to_best: PairedChange
+    to_previous: PairedChange
+    p: float | None
+    rise: float
+    limit: float
+    wobble: float
+
+    @classmethod
+    def of(cls, now: Scores, past: _Past, usual: Fluctuation, smallest: float) -> _Compared:
+        to_best = paired_change(past.best, now)
+        # Worse by more than the best round would be if it were measured again.
+        p = to_best.p_beyond(to_best.before * math.expm1(usual.luck))
+        reach = t_quantile(1 - _CHANCE, usual.degrees_of_freedom) * usual.sd
+        return cls(
+            to_best=to_best,
+            to_previous=paired_change(past.previous, now),
+            p=p,
+            rise=_log(to_best.after) - past.course.best,
+            limit=max(usual.luck + reach, math.log1p(smallest)),
+            wobble=usual.sd,
+        )
+
+
+def _unmeasured(domain: str, step: int, now: Scores, past: _Past | None) -> Change:
+    """A round that says nothing: it neither finds nor ends a loss, and nothing is compared with it later."""
+    best, best_step = (math.nan, step) if past is None else (level(past.best), past.best_step)
+    first, first_step = (math.nan, step) if past is None else (past.first, past.first_step)
+    note = "nothing was scored" if not _documents(now) else "not finite"
+    return Change(
+        domain=domain,
+        metric=_metric(domain, now),
+        step=step,
+        value=math.nan,
+        best=best,
+        best_step=best_step,
+        first=first,
+        first_step=first_step,
+        documents=_documents(now),
+        good_step=step if past is None else past.good_step,
+        change=math.nan,
+        relative=math.nan,
+        is_loss=past is not None and past.is_lost,
+        note=note,
+    )
+
+
+def _kind(domain: str) -> str:
+    return domain.partition("/")[0]
+
+
+def _metric(domain: str, scores: Scores) -> str:
+    if not is_per_byte(scores):
+        return f"{domain}/loss"
+    return f"{domain}/bits_per_byte" if scores.right is None else f"{domain}/gold_bits_per_byte"
+
+
+def _documents(scores: Scores) -> int:
+    return int((scores.tokens > 0).sum())
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, _LEAST_LEVEL))
