@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from .printable import shorten
+
 # What of a run can be changed on purpose while it goes on.
 WhatChanges = Literal["data_stage", "batch_size", "sequence_length", "learning_rate", "other"]
 
@@ -165,22 +167,30 @@ def load_config(source: str | Path | Mapping[str, Any] | MonitorConfig | None) -
     where = "config"
     if isinstance(source, str | Path):
         where = str(source)
-        source = _read_yaml(Path(source))
+        source = read_yaml(Path(source), "config file")
     if not isinstance(source, Mapping):
         raise ConfigError(f"{where}: expected settings as key: value, got {type(source).__name__}")
     try:
         return MonitorConfig.model_validate(_tuples(source))
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_one_line(error)}") from None
+        raise ConfigError(f"{where}: {first_problem(error, MonitorConfig)}") from None
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, what: str) -> Any:
+    """What a YAML file holds, an empty mapping if nothing.
+
+    Args:
+        what: it is called in messages.
+
+    Raises:
+        ConfigError: no such file, or not YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file") from None
+        raise ConfigError(f"{path}: no such {what}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: a config file is UTF-8 text, this is not") from None
+        raise ConfigError(f"{path}: a {what} is UTF-8 text, this is not") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -202,24 +212,31 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def _one_line(error: ValidationError) -> str:
-    """The first problem in words, with the nearest key for a misspelt one."""
-    problem = error.errors()[0]
+def first_problem(error: ValidationError, settings: type[BaseModel]) -> str:
+    """The first problem in a line of words, with the nearest key for a misspelt one.
+
+    Args:
+        settings: model that refused them.
+    """
+    # A misspelt key is often the reason why another one is missing.
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in problem["loc"])
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
-        allowed = _keys_at(problem["loc"][:-1])
+        allowed = _keys_at(settings, problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
         return f"unknown setting {path!r}; {hint}{others}"
+    if problem["type"] == "missing":
+        return f"{path} is missing{others}"
     message = problem["msg"].removeprefix("Value error, ")
     # What YAML calls a list and a mapping has other names in Python.
     message = re.sub("a valid dictionary or .*", "settings as key: value", message.replace("a valid tuple", "a list"))
-    return f"{path} = {problem['input']!r}: {_lower_first(message)}{others}"
+    what = f"{path} = {shorten(repr(problem['input']))}: " if path else ""
+    return f"{what}{_lower_first(message)}{others}"
 
 
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = MonitorConfig
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue  # the place in a list, whose entries are of the model found before

@@ -8,13 +8,14 @@ import os
 import threading
 import time as clock
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .announcing import MAX_WAITING, Announcement, Announcements
 from .config import MonitorConfig, WhatChanges, load_config
 from .detection.detector import InstabilityDetector
+from .records import read_probes
 from .resume import restore
 from .run_settings import write_settings
 from .rundir import RunDirectoryError
@@ -86,6 +87,8 @@ class Monitor:
         self._was_told: set[str] = set()
         self._lock = threading.RLock()
         self._forks = _forks
+        # Told of events in the thread of the training, before the next step; sinks are told later, in their own.
+        self.listeners: list[Callable[[list[Event]], None]] = []
 
     @property
     def incidents(self) -> list[Incident]:
@@ -203,6 +206,9 @@ class Monitor:
             shown = self._shown(seen)
             for sink in self._sinks:
                 sink.put(shown, events)
+        if events:
+            for listener in self.listeners:
+                self._guarded("a listener failed", listener, events)
         return events
 
     def _write(self, log: RunLog, sample: Sample, events: list[Event]) -> None:
@@ -214,6 +220,21 @@ class Monitor:
             self.snapshot()
         elif sample.step - self._snapshot_step >= self.config.snapshot_steps:
             self.snapshot()
+
+    def record_probe(self, record: dict[str, Any]) -> None:
+        """Keep what a probe measured document by document, so that a later session can go on comparing. Never raises.
+
+        Args:
+            record: JSON-ready, ``step`` first.
+        """
+        if self._log is not None:
+            self._guarded("the run log failed", self._log.write_probe, record)
+
+    def past_probes(self, step: int) -> list[dict[str, Any]]:
+        """What was recorded by ``step`` in earlier sessions of this run. Never raises."""
+        if self._log is None:
+            return []
+        return self._guarded("earlier probes cannot be read", _probes_until, self._log.path, step) or []
 
     def checkpointed(self) -> None:
         """Say that the trainer saved a checkpoint, so that resuming from it is quick. Never raises."""
@@ -328,6 +349,10 @@ class Monitor:
         if key not in self._was_told:
             self._was_told.add(key)
             logger.warning(message, *args)
+
+
+def _probes_until(path: Path, step: int) -> list[dict[str, Any]]:
+    return list(read_probes(path, step))
 
 
 def _completed_steps(step: Any) -> int:

@@ -65,7 +65,7 @@ class StepGatherer:
         join_timeout_s: float = _JOIN_TIMEOUT_S,
     ) -> None:
         self._monitor = monitor
-        self._is_writer = is_writer
+        self.is_writer = is_writer
         self._ring = LateReadback() if readback is None else readback
         self._join_timeout_s = join_timeout_s
         self._ranks: RankSum | None = None
@@ -73,6 +73,11 @@ class StepGatherer:
         self._is_alone = False  # in a run of several ranks, without their sums
         self._tokens_seen: int | None = None
         self._told: set[str] = set()
+
+    @property
+    def tokens_seen(self) -> int | None:
+        """In all steps whose values have arrived; None if unknown."""
+        return self._tokens_seen
 
     def start(self, step: int, *, summary_writer: Any = None, tokens_seen: int | None = None) -> None:
         """Begin watching after ``step`` completed optimizer steps.
@@ -82,7 +87,7 @@ class StepGatherer:
             summary_writer: the trainer's own TensorBoard writer, if it has one.
             tokens_seen: in all steps before, if the trainer keeps count; else the run log tells.
         """
-        if self._is_writer:
+        if self.is_writer:
             self._monitor.start(step, summary_writer=summary_writer)
             self._tokens_seen = self._monitor.tokens_seen if tokens_seen is None else tokens_seen
 
@@ -116,7 +121,7 @@ class StepGatherer:
             own = self._readable(step, own)
             if ranks is not None:
                 self._exchange(ranks, _Step(step, meta, ranks=ranks.size), batch, own)
-            elif self._is_writer:
+            elif self.is_writer:
                 record = _Step(step, meta)
                 _split(record, (record.batch, batch), (record.metrics, own))
                 self._read(record)
@@ -139,13 +144,13 @@ class StepGatherer:
     def checkpointed(self) -> None:
         """A checkpoint was saved: everything up to it must be in the log."""
         self.flush()
-        if self._is_writer:
+        if self.is_writer:
             self._monitor.checkpointed()
 
     def finish(self, reason: str, *, wait: bool = True) -> None:
         """End watching. Without ``wait`` hardly anything is expected of the other ranks, which may be gone."""
         self.flush(_FINISH_TIMEOUT_S if wait else _CRASH_TIMEOUT_S)
-        if self._is_writer:
+        if self.is_writer:
             self._monitor.finish(reason)
 
     def _joined_ranks(self) -> RankSum | None:
@@ -168,7 +173,7 @@ class StepGatherer:
         """Go on without the other ranks."""
         self._ranks = None
         self._is_alone = True
-        if self._is_writer:
+        if self.is_writer:
             self._tell_once("alone", "%s (%s); from here on loss is that of one rank, tokens are unknown", what, why)
 
     def _checked(self, metrics: Any) -> dict[str, Any]:
@@ -199,7 +204,7 @@ class StepGatherer:
         device = collective_device()
         try:
             addends = contribution(batch, device)
-            if self._is_writer:
+            if self.is_writer:
                 _split(record, (record.metrics, own))
         except Exception:
             self._tell_once("step", "telemetry of step %d failed; training goes on", record.step, with_trace=True)
@@ -213,7 +218,7 @@ class StepGatherer:
 
     def _observe(self, done: tuple[_Step, Tensor] | None) -> None:
         """The sum over ranks has come: it goes to the host together with this rank's own values."""
-        if done is None or not self._is_writer:
+        if done is None or not self.is_writer:
             return
         record, sums = done
         record.late = [*((record.batch, name) for name in SUMMED), *record.late]

@@ -22,13 +22,15 @@ class TrainerTap:
 
     Args:
         on_exception: told of what ends ``trainer.train()``.
+        on_inputs: given each batch before the trainer computes with it.
     """
 
-    def __init__(self, on_exception: Callable[[BaseException], None]) -> None:
+    def __init__(self, on_exception: Callable[[BaseException], None], on_inputs: Callable[[Any], None]) -> None:
         self.was_told: set[str] = set()
         self.micro: list[MicroBatch] = []
         self.grad_norm: Scalar = None
         self._on_exception = on_exception
+        self._on_inputs = on_inputs
         self._tokens: Scalar = None
         self._are_tokens_shared: bool | None = None
         # Weak: whoever keeps a monitor to look at its incidents does not keep the model in memory.
@@ -74,6 +76,7 @@ class TrainerTap:
 
     @guarded
     def _see_inputs(self, model: Any = None, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._on_inputs(inputs)
         self._tokens = None
         self._tokens = tokens_of(inputs)
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..config import MonitorConfig, WhatChanges
 from ..distributed import is_distributed
 from ..monitor import Monitor
+from ..probes.base import Probe
 from ..sinks.base import Sink
 from ..telemetry import Incident
+from .domains import DomainWindow
 from .gather import Scalar, StepGatherer
 from .guard import guarded
 from .hf_taps import ForwardTap, TrainerTap
 from .learning_rate import largest_rate
+from .probing import Probing
 
 try:
     from transformers import TrainerCallback
@@ -47,6 +53,9 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     Args:
         run_dir: where the run log and the event files go; None keeps nothing on disk.
         config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+        probes: what to measure during the training; when is for ``config.probes`` to say.
+        domain_key: of a list in each batch that names the domain of each row: it is taken out before the model sees the
+            batch, and loss and share of the tokens are told by domain. Only where attached.
         sinks: further receivers of samples and events.
 
     Raises:
@@ -58,12 +67,16 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         run_dir: str | Path | None = "runs/hf",
         config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
         *,
+        probes: Sequence[Probe] = (),
+        domain_key: str | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self._probes = Probing(probes, self.monitor)
         self.was_told: set[str] = set()
         self._gather: StepGatherer | None = None  # from the start of training to its end
-        self._exact = TrainerTap(on_exception=self._crash)
+        self._domains = DomainWindow(domain_key)
+        self._exact = TrainerTap(on_exception=self._crash, on_inputs=self._domains.take_labels)
         self._forward = ForwardTap()
         self._source: TrainerTap | ForwardTap = self._forward
         self._learning_rate: Scalar = None
@@ -71,6 +84,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._trainer_tokens = 0
         self._state: Any = None  # of the trainer, from the start of training to its end
         self._waiting: dict[str, Any] | None = None  # a step whose gradient norm may still come with the log
+        self._is_unprobed = False  # whether a step is complete that the probes have not been told of
 
     @property
     def incidents(self) -> list[Incident]:
@@ -116,20 +130,26 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._source = self._exact if is_attached else self._forward
         # The count of a trainer that was told to keep one only after the resumed checkpoint starts at 0.
         knows_tokens = args.include_num_input_tokens_seen != "no" and state.num_input_tokens_seen > 0
-        self._gather.start(
-            state.global_step,
-            summary_writer=self._shared_writer() if is_attached else None,
-            tokens_seen=state.num_input_tokens_seen if knows_tokens else None,
-        )
-        if is_attached:
-            self._exact.attach_clipping()
-        else:
-            self._forward.attach(model, args)
-            self._say_what_is_not_seen(state)
+        try:
+            self._gather.start(
+                state.global_step,
+                summary_writer=self._shared_writer() if is_attached else None,
+                tokens_seen=state.num_input_tokens_seen if knows_tokens else None,
+            )
+            if is_attached:
+                self._exact.attach_clipping()
+                self._domains.attach(model, state.global_step)
+            else:
+                self._forward.attach(model, args)
+                self._say_what_is_not_seen(state)
+        finally:
+            # Whatever of this failed on this rank, the others are in the round before the first step.
+            self._probes.begin(state.global_step, self._probed(model), self._gather, lambda: _autocast(args))
 
     @guarded
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._send_waiting()
+        self._tell_probes(state, model)
         # A window that was broken off half-way had no optimizer step.
         self._forget()
 
@@ -143,20 +163,22 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._learning_rate = largest_rate(optimizer)
 
     @guarded
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         step: dict[str, Any] = {"step": state.global_step, "loss": None}
         try:
             self._forward.end_micro_batch()
             step["learning_rate"] = self._learning_rate
-            step["metrics"] = {"loss_scale": self._loss_scale, "epoch": state.epoch}
+            step["metrics"] = {"loss_scale": self._loss_scale, "epoch": state.epoch, **self._domains.metrics()}
             step["grad_norm"] = self._exact.grad_norm
             step["tokens"] = self._tokens_of_step(args, state)
             step["loss"] = self._source.loss()
         finally:
             # Also if that failed: sending is a collective, and the other ranks are in it.
             self._waiting = step
+            self._is_unprobed = True
             if self._source is self._exact:
                 self._send_waiting()
+                self._tell_probes(state, model)
 
     @guarded
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
@@ -171,19 +193,49 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._send_waiting()
 
     @guarded
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._send_waiting()
-        if self._gather is not None:
-            self._gather.checkpointed()
+        self._tell_probes(state, model)
+        try:
+            if self._gather is not None:
+                self._gather.checkpointed()
+        finally:
+            self._probes.checkpointed(state.global_step, self._probed(model))
 
     @guarded
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if control.should_training_stop and args.load_best_model_at_end:
+            # When the trainer says that training has ended, the model holds the weights of its best checkpoint.
+            self._end_probes(state, model)
+
+    @guarded
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        is_other = args.load_best_model_at_end and state.best_global_step not in (None, state.global_step)
+        if not is_other:
+            self._end_probes(state, model)
         self._close("finished")
+
+    def _tell_probes(self, state: Any, model: Any) -> None:
+        is_unprobed, self._is_unprobed = self._is_unprobed, False
+        if is_unprobed:
+            self._probes.after_step(state.global_step, self._probed(model))
+
+    def _end_probes(self, state: Any, model: Any) -> None:
+        self._send_waiting()
+        self._tell_probes(state, model)
+        self._probes.end(state.global_step, self._probed(model))
+
+    def _probed(self, model: Any) -> Any:
+        """What a forward pass has to be made with: the model itself, unless its wrapper holds parts of it."""
+        wrapped = getattr(self._exact.trainer, "model_wrapped", None) if self._source is self._exact else None
+        is_needed = type(wrapped).__name__ in ("FullyShardedDataParallel", "DeepSpeedEngine")
+        return wrapped if is_needed else model
 
     def _forget(self) -> None:
         self._exact.forget()
         self._forward.forget()
         self._learning_rate = self._loss_scale = self._waiting = None
+        self._is_unprobed = False
 
     def _tokens_of_step(self, args: Any, state: Any) -> Scalar:
         """Tokens on this rank; those of all ranks on the first, if the trainer itself keeps count."""
@@ -232,6 +284,8 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         if wait or not is_distributed():
             self._send_waiting()
         self._forward.detach()
+        self._domains.detach()
+        self._probes.close()
         gather, self._gather = self._gather, None
         self._state = None
         if gather is not None:
@@ -246,6 +300,13 @@ def _reason(error: BaseException | None) -> str:
     if error is None or isinstance(error, SystemExit):
         return "process exit"
     return "interrupted" if isinstance(error, KeyboardInterrupt) else f"crashed: {type(error).__name__}"
+
+
+def _autocast(args: Any) -> AbstractContextManager[Any]:
+    """What the trainer computes its forward passes in."""
+    if not (args.bf16 or args.fp16):
+        return contextlib.nullcontext()
+    return torch.autocast(args.device.type, torch.bfloat16 if args.bf16 else torch.float16)
 
 
 def _loss_scale(optimizer: Any) -> Tensor | None:

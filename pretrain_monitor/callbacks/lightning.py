@@ -20,13 +20,17 @@ from torch import Tensor
 from ..config import MonitorConfig, WhatChanges
 from ..distributed import full_scalar, global_grad_norm
 from ..monitor import Monitor
+from ..probes.base import Probe
+from ..probes.language_model import language_model_in
 from ..sinks.base import Sink
 from ..telemetry import Incident
+from .domains import DomainWindow
 from .gather import Scalar, StepGatherer
 from .guard import guarded
 from .learning_rate import largest_rate
 from .lightning_clipping import ClippingTap, loss_scale_of, unscaled
 from .losses import in_float32
+from .probing import Probing
 from .window import StepWindow, tokens_of
 
 logger = logging.getLogger(__name__)
@@ -47,6 +51,10 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
     Args:
         run_dir: where the run log and the event files go; None keeps nothing on disk.
         config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+        probes: what to measure during the training; when is for ``config.probes`` to say.
+        domain_key: of a list in each batch that names the domain of each row: it is taken out before ``training_step``
+            sees the batch, and shares of the tokens are told by domain; losses too if the module holds a Hugging Face
+            model that is called with labels.
         sinks: further receivers of samples and events.
         count_tokens: tokens trained on in one batch, as an int or a tensor that stays on its device. Without it they
             are counted from ``attention_mask`` or ``input_ids`` where a batch is a mapping that has them.
@@ -60,10 +68,15 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         run_dir: str | Path | None = "runs/lightning",
         config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
         *,
+        probes: Sequence[Probe] = (),
+        domain_key: str | None = None,
         sinks: Sequence[Sink] = (),
         count_tokens: Callable[[Any], int | Tensor] | None = None,
     ) -> None:
         self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self._probes = Probing(probes, self.monitor)
+        self._domains = DomainWindow(domain_key)
+        self._saved_step: int | None = None  # of a checkpoint that the probes have not been told of
         self._count_tokens: Callable[[Any], Scalar] | None = count_tokens or tokens_of
         self._gather: StepGatherer | None = None  # from the start of training to its end
         self.was_told: set[str] = set()
@@ -104,8 +117,20 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             logger.warning(
                 "%s hides the gradient norm: only loss and learning rate are watched", type(trainer.strategy).__name__
             )
-        self._clipping.attach(trainer, pl_module)
-        self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
+        self._saved_step = None
+        try:
+            self._clipping.attach(trainer, pl_module)
+            self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
+            self._domains.attach(language_model_in(pl_module), self._step)
+        finally:
+            # Whatever of this failed on this rank, the others are in the round before the first step.
+            context = trainer.precision_plugin.forward_context
+            self._probes.begin(self._step, _probed(trainer, pl_module), self._gather, context)
+
+    @guarded
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._tell_probes_of_checkpoint(trainer, pl_module)
+        self._domains.take_labels(batch)
 
     @guarded
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
@@ -140,6 +165,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
                 self._step = trainer.global_step
                 self._gather.push(self._step, **values)
                 self._begin_step(trainer)
+                self._probes.after_step(self._step, _probed(trainer, pl_module))
             elif self._window.micro_batches == _BLIND_AFTER_BATCHES:
                 logger.warning(
                     "no optimizer step was seen in %d batches, so nothing is watched; in manual optimization step the "
@@ -149,8 +175,15 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
 
     @guarded
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Probed later: other callbacks and the strategy are in the middle of saving it.
+        self._saved_step = trainer.global_step
         if self._gather is not None:
             self._gather.checkpointed()
+
+    @guarded
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell_probes_of_checkpoint(trainer, pl_module)
+        self._probes.end(self._step, _probed(trainer, pl_module))
 
     @guarded
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -161,6 +194,12 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
     @guarded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._finish("finished")
+
+    def _tell_probes_of_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        saved, self._saved_step = self._saved_step, None
+        # One that was saved in the middle of a step had other weights.
+        if saved is not None and saved == self._step:
+            self._probes.checkpointed(self._step, _probed(trainer, pl_module))
 
     def _tokens(self, batch: Any) -> Scalar:
         if self._count_tokens is None:
@@ -190,7 +229,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             "learning_rate": _largest(self._rates),
             "tokens": _once_per_batch(window.tokens, trainer),
             "weight": window.weight,
-            "metrics": {"loss_scale": self._loss_scale, "epoch": trainer.current_epoch},
+            "metrics": {"loss_scale": self._loss_scale, "epoch": trainer.current_epoch, **self._domains.metrics()},
             "meta": {"micro_batches": window.micro_batches, "accumulate_grad_batches": usual} if is_short else None,
         }
 
@@ -210,9 +249,16 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
 
     def _finish(self, reason: str) -> None:
         gather, self._gather = self._gather, None
+        self._probes.close()
+        self._domains.detach()
         self._clipping.detach()
         if gather is not None:
             gather.finish(reason)
+
+
+def _probed(trainer: Trainer, pl_module: LightningModule) -> Any:
+    """What a forward pass has to be made with: the module itself, unless its wrapper holds parts of it."""
+    return trainer.model if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy) else pl_module
 
 
 def _total(norms: list[Tensor]) -> Tensor | None:

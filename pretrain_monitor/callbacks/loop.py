@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,10 +20,12 @@ except ImportError as error:
 from ..config import ConfigError, MonitorConfig, WhatChanges
 from ..distributed import is_main_rank
 from ..monitor import Monitor
+from ..probes.base import Probe
 from ..sinks.base import Sink
 from ..telemetry import Incident
 from .gather import Scalar, StepGatherer
 from .learning_rate import UsedLearningRates
+from .probing import Probing
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,10 @@ class LoopMonitor:
     Args:
         run_dir: where the run log and the event files go; None keeps nothing on disk.
         config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
+        probes: what to measure during the training; when is for ``config.probes`` to say.
+        model: what the probes measure, as it is trained: wrapped, and on its device.
+        forward_context: what you compute forward passes in, if it is not the model's own business, as in
+            ``lambda: torch.autocast("cuda", torch.bfloat16)``.
         sinks: further receivers of samples and events.
         start_step: optimizer steps already completed, when the loop resumes from a checkpoint.
         summary_writer: your own TensorBoard ``SummaryWriter``, to have the panels in its event file.
@@ -61,13 +69,20 @@ class LoopMonitor:
         run_dir: str | Path | None = "runs/loop",
         config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
         *,
+        probes: Sequence[Probe] = (),
+        model: Any = None,
+        forward_context: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
         sinks: Sequence[Sink] = (),
         start_step: int = 0,
         summary_writer: Any = None,
     ) -> None:
         if not hasattr(start_step, "__index__") or start_step < 0:
             raise ConfigError(f"start_step = {start_step!r}: give the optimizer steps already completed, 0 or more")
+        if probes and model is None:
+            raise ConfigError("probes need the model that they measure: LoopMonitor(..., probes=probes, model=model)")
         self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self.model = model
+        self._probes = Probing(probes, self.monitor)
         self.global_step = int(start_step)
         self._gather = StepGatherer(self.monitor, is_writer=is_main_rank())
         self._gather.start(self.global_step, summary_writer=getattr(summary_writer, "file_writer", summary_writer))
@@ -76,6 +91,7 @@ class LoopMonitor:
         self._is_open = True
         self._pid = os.getpid()
         atexit.register(self._at_exit)
+        self._probes.begin(self.global_step, self.model, self._gather, forward_context)
 
     @property
     def incidents(self) -> list[Incident]:
@@ -129,6 +145,7 @@ class LoopMonitor:
             weight=tokens,
             metrics=metrics,
         )
+        self._probes.after_step(self.global_step, self.model)
 
     def announce(self, text: str, *, step: int | None = None, what: WhatChanges = "data_stage") -> None:
         """Say that the run is changed on purpose, at any time and from any thread. Never raises.
@@ -150,9 +167,12 @@ class LoopMonitor:
         """Say, on every rank, that you saved a checkpoint: all steps up to it are in the log then, also if the run is
         killed, and resuming from it is quicker."""
         self._gather.checkpointed()
+        self._probes.checkpointed(self.global_step, self.model)
 
     def close(self, reason: str = "finished") -> None:
         """End watching and print the summary; may be called twice. In a run of several ranks, before the group ends."""
+        if self._is_open:
+            self._probes.end(self.global_step, self.model)
         self._close(reason, is_orderly=True)
 
     def __enter__(self) -> LoopMonitor:
@@ -176,6 +196,7 @@ class LoopMonitor:
             self._is_open = False
             atexit.unregister(self._at_exit)
             self._used_rates.close()
+            self._probes.close()
             self._gather.finish(reason, wait=is_orderly)
 
     def _tell_once(self, key: str, message: str, *args: object) -> None:

@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import itertools
-import logging
 
 import torch.distributed as dist
 
 from ..distributed import do_all_ranks_join, is_distributed
 
-logger = logging.getLogger(__name__)
+# Ranks come to a round together, give or take what one does for itself and the few steps that its host may be ahead of
+# its device.
+JOIN_TIMEOUT_S, _STEPS_AHEAD = 60.0, 4
 
 _names = itertools.count()  # names each one alike on all ranks
 _NOTHING = "-"
 
 
+class NotAllThere(Exception):
+    """Some ranks did not come to a round: one of them alone would wait in it for ever."""
+
+
 class Agreement:
     """One verdict per question, from rank 0, through the key-value store of the process group.
 
-    No collective: rank 0 never waits for the others, and a rank that is ahead waits for rank 0's host, not its device.
+    No collective: rank 0 never waits for the others unless there is something to do together, and a rank that is ahead
+    waits for rank 0's host, not its device.
     """
 
-    def __init__(self, *, is_writer: bool, join_timeout_s: float = 60.0) -> None:
+    def __init__(self, *, is_writer: bool) -> None:
         self._is_writer = is_writer
         self._name = f"prober{next(_names)}"
-        self._is_several = is_distributed()
-        self.is_complete = not self._is_several or do_all_ranks_join(self._name, join_timeout_s)
+        self.is_needed = is_distributed()
+        self.is_complete = not self.is_needed or do_all_ranks_join(self._name, JOIN_TIMEOUT_S)
         self._told: list[str] = []
 
-    @property
-    def is_needed(self) -> bool:
-        return self._is_several
+    def on(self, question: str, verdict: str | None, *, step_s: float = 0.0) -> str | None:
+        """Rank 0's verdict on what every rank asks about, once all are there; what other ranks give is ignored.
 
-    def on(self, question: str, verdict: str | None) -> str | None:
-        """Rank 0's verdict on what every rank asks about; what other ranks give is ignored.
+        Args:
+            step_s: seconds that a training step takes.
 
         Raises:
+            NotAllThere: there is something to do, but not every rank has asked.
             RuntimeError: rank 0 has gone.
         """
-        if not self._is_several:
+        if not self.is_needed:
             return verdict
         store = dist.distributed_c10d._get_default_store()
         key = f"pretrain_monitor/{self._name}/{question}"
@@ -48,6 +54,11 @@ class Agreement:
             # The others may be a few steps behind, but not as many: they train together.
             if len(self._told) > 1000:
                 store.delete_key(self._told.pop(0))
-            return verdict
-        found = store.get(key).decode()
-        return None if found == _NOTHING else found
+            found = verdict or _NOTHING
+        else:
+            found = store.get(key).decode()
+        if found == _NOTHING:
+            return None
+        if not do_all_ranks_join(f"{self._name}/{question}", max(JOIN_TIMEOUT_S, _STEPS_AHEAD * step_s)):
+            raise NotAllThere
+        return found

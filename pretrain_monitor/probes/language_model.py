@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from .base import ProbeError
 
-# Predictions that are turned into float32 at a time, by vocabulary: few enough to stay in a processor's cache, or to be
-# small against the model on an accelerator.
-_CHUNK_CPU, _CHUNK_DEVICE = 2**21, 2**25
+# Logits that a head computes at a time: enough for it to run at full speed, few enough to be small beside the model.
+_HEAD_CPU, _HEAD_DEVICE = 2**23, 2**25
+# Logits that are handed out at a time: so few that a processor keeps them in its cache from one step to the next.
+_PART_CPU, _PART_DEVICE = 2**18, 2**25
 
 _LONGEST = 2048
 
@@ -24,7 +25,16 @@ _CONTEXT_NAMES = (
 )  # fmt: skip
 
 # Models with these scale or bend their logits after the head, so that the head alone tells something else.
-_BENDING = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale", "lm_head_multiplier")
+_BENDING = (
+    "final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "output_multiplier_scale",
+    "lm_head_multiplier",
+)  # fmt: skip
+
+# Kinds of layers that read what a mask lets them, and nothing else. Convolutions and recurrences read all that stands
+# before; "local" attention counts places in the row.
+_OBEDIENT = {"full_attention", "sliding_attention", "chunked_attention", "global", "attention"}
+# How far back some of them look, by themselves.
+_WINDOWS = ("sliding_window", "attention_chunk_size")
 
 
 class LanguageModel:
@@ -54,7 +64,12 @@ class LanguageModel:
             raise ProbeError(f"a probe measures a torch module, got {type(model).__name__}")
         self.root = model
         self._forward = forward
-        self.module = _unwrapped(model) if forward is None else model
+        self.module = language_model_in(model) if forward is None else model
+        if forward is None and _has_no_forward(self.module):
+            raise ProbeError(
+                f"{type(self.module).__name__} has no forward of its own: give forward=, a function of the model and "
+                "the token ids that returns logits"
+            )
         inner = getattr(self.module, "_original_module", self.module)  # Fabric's wrapper knows the precision
         self.is_hugging_face = forward is None and hasattr(inner, "get_output_embeddings") and hasattr(inner, "config")
         self.config = getattr(inner, "config", None)
@@ -65,6 +80,7 @@ class LanguageModel:
         self.device = _device(inner)
         self.is_sharded = _is_sharded(model)
         self._head = self._separate_head(inner) if self.is_hugging_face and not self.is_sharded else None
+        self._is_head_checked = False
 
     @property
     def precision(self) -> float:
@@ -79,9 +95,16 @@ class LanguageModel:
         """
         if not self.is_hugging_face or getattr(self.config, "_attn_implementation", None) not in ("sdpa", "eager"):
             return False
+        config: Any = self.config
+        if hasattr(config, "get_text_config"):
+            config = config.get_text_config()
+        # Known beforehand, since trying shows nothing on a model that has not begun to learn.
+        kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
+        if getattr(self.module, "_is_stateful", False) or not _OBEDIENT.issuperset(kinds):
+            return False
         # A mask of our own takes the place of the model's window.
-        window = getattr(self.config.get_text_config(), "sliding_window", None) if self.config is not None else None
-        if window is not None and longest > window:
+        windows = [window for name in _WINDOWS if (window := getattr(config, name, None))]
+        if longest > min(windows, default=longest):
             return False
         parameters = inspect.signature(self.module.forward).parameters
         return {"attention_mask", "position_ids"} <= set(parameters)
@@ -90,6 +113,8 @@ class LanguageModel:
         self, ids: Tensor, flat: Tensor, *, sees: Tensor | None = None, positions: Tensor | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
         """Logits in float32 at chosen places, a few at a time: (which of the places, shape (places, vocabulary)).
+
+        They belong to the caller, who may compute in place.
 
         Args:
             ids: shape (rows, tokens), on the model's device.
@@ -110,17 +135,22 @@ class LanguageModel:
             states = self._logits(ids, extra)
             states = states.reshape(-1, states.shape[-1])
             width, compute = states.shape[-1], None
-        at_once = max(8, (_CHUNK_CPU if states.device.type == "cpu" else _CHUNK_DEVICE) // width)
+        is_cpu = states.device.type == "cpu"
+        few = max(1, (_PART_CPU if is_cpu else _PART_DEVICE) // width)
+        many = few if compute is None else max(few, (_HEAD_CPU if is_cpu else _HEAD_DEVICE) // width)
         flat = flat.to(states.device)
-        for start in range(0, len(flat), at_once):
-            part = slice(start, min(start + at_once, len(flat)))
-            chosen = states.index_select(0, flat[part])
-            yield part, (chosen if compute is None else compute(chosen)).float()
+        for start in range(0, len(flat), many):
+            chosen = states.index_select(0, flat[start : start + many])
+            logits = chosen if compute is None else compute(chosen)
+            for first in range(0, len(logits), few):
+                part = logits[first : first + few].float()
+                yield slice(start + first, start + first + len(part)), part
 
     def check_head(self, ids: Tensor) -> None:
         """Stop using the head by itself if it does not give the model's own logits for these few tokens."""
-        if self._head is None:
+        if self._head is None or self._is_head_checked:
             return
+        self._is_head_checked = True
         whole = self._logits(ids, {}).float()
         flat = torch.arange(ids.numel(), device=ids.device)
         parts = torch.cat([logits for _, logits in self.predictions(ids, flat)]).view(whole.shape)
@@ -167,7 +197,7 @@ def head_width(head: Any) -> int:
     return int(getattr(head, "out_features", None) or head.weight.shape[0])
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def language_model_in(model: nn.Module) -> nn.Module:
     """What is inside wrappers that would compile, or talk to other ranks, for nothing."""
     while True:
         if isinstance(inside := getattr(model, "_orig_mod", None), nn.Module):
@@ -179,9 +209,17 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     if hasattr(model, "automatic_optimization") and hasattr(model, "training_step"):
         # A LightningModule's own forward may be anything; a language model in it is not.
         inner = [child for child in model.children() if hasattr(child, "get_output_embeddings")]
+        if not inner and _has_no_forward(model):
+            inner = list(model.children())
         if len(inner) == 1:
-            return _unwrapped(inner[0])
+            return language_model_in(inner[0])
     return model
+
+
+def _has_no_forward(model: nn.Module) -> bool:
+    # Both bases have one that only says that it is missing.
+    name = getattr(type(model).forward, "__qualname__", "")
+    return name in ("LightningModule.forward", "_forward_unimplemented")
 
 
 def _context_length(inner: Any, given: int | None) -> int:

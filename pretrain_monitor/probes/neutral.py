@@ -13,18 +13,27 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def neutral(model: nn.Module) -> Iterator[None]:
+def neutral(model: Any) -> Iterator[None]:
     """Evaluation mode without gradients inside; outside, training goes on bitwise as if nothing had happened.
 
     Kept as they were: training mode of each module by itself, the random states of torch on every device, numpy and
-    Python, and all buffers. Nothing is compiled inside: other shapes would fill the caches of the training's graphs.
+    Python, all buffers, and the gradients that parameters hold. Nothing is compiled inside: other shapes would fill the
+    caches of the training's graphs.
+
+    Args:
+        model: a torch module; of anything else nothing but the random states can be kept.
     """
+    if not isinstance(model, nn.Module):
+        model = nn.Module()
     # inference_mode would be quicker, but the first forward pass of an FSDP2 model in it makes later training fail.
     with ExitStack() as stack:
         stack.callback(_restore_modes, [(module, module.training) for module in model.modules()])
         stack.callback(_restore_buffers, _kept_buffers(model))
         stack.callback(_restore_random, _random_states())
-        model.eval()
+        stack.callback(_restore_gradients, _hidden_gradients(model))
+        for module in model.modules():
+            # Not by eval(): some layers merge their adapters into the weights when they are told.
+            module.training = False
         stack.enter_context(torch.no_grad())
         stack.enter_context(_eagerly())
         yield
@@ -75,6 +84,21 @@ def _restore_buffers(kept: list[_Kept]) -> None:
             module._buffers[name] = buffer
             if buffer._version != version:
                 buffer.copy_(value)
+
+
+def _hidden_gradients(model: nn.Module) -> list[tuple[nn.Parameter, Tensor | None]]:
+    """What parameters hold; from here on nothing, so that a backward pass of a probe cannot add to it."""
+    held = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, grad in held:
+        if grad is not None:
+            parameter.grad = None
+    return held
+
+
+def _restore_gradients(held: list[tuple[nn.Parameter, Tensor | None]]) -> None:
+    for parameter, grad in held:
+        if parameter.grad is not grad:
+            parameter.grad = grad
 
 
 @contextmanager

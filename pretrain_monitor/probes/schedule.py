@@ -10,6 +10,8 @@ from .base import Probe, ProbeError
 
 # Reasons of a round. The first that holds is told.
 START, END, CHECKPOINT, INCIDENT, REGULAR, EARLY = "start", "end", "checkpoint", "incident", "regular", "early"
+# A regular round that is due by tokens, which rank 0 alone counts.
+TOKENS = "tokens"
 
 
 class Timetable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .base import ProbeError
 from .language_model import LanguageModel
+from .meeting import ElsewhereError
 from .neutral import neutral
 from .ranks import Ranks
 from .rows import Row, in_batches, padded, padded_masks
@@ -22,7 +24,13 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
-_NO_TROUBLE, _TOO_MANY_ROWS, _NO_WAY_OUT = range(3)  # the ranks agree on the largest
+_NO_TROUBLE, _TOO_MANY_ROWS, _NO_WAY_OUT, _BROKEN = range(4)  # the ranks agree on the largest
+
+# Tokens in whose time a forward pass is begun: so much padding costs less than another one.
+_START_CPU, _START_DEVICE = 64, 1024
+
+# In how many pieces batches of so many tokens are read, once memory has run out: it would again in the next round.
+_parts: weakref.WeakKeyDictionary[torch.nn.Module, dict[int, int]] = weakref.WeakKeyDictionary()
 
 
 class _Found(NamedTuple):
@@ -63,21 +71,25 @@ def score(
 
     Args:
         owners: how many documents or answers there are.
-        batch_tokens: tokens read at a time, padding included; halved for the rest when memory runs out.
+        batch_tokens: tokens read at a time, padding included; halved from then on when memory runs out.
         progress: told how many of the tokens have been read, now and then.
 
     Raises:
         ProbeError: no memory for a single row, a token that the model does not know, or a model that returns no logits.
-            On all ranks if it happens on one, unless the forward pass itself talks to other ranks.
+            On all ranks if it happens on one.
     """
-    _check_ids(model, rows)
     ranks = Ranks(model)
-    work = _Work(model, rows, owners, in_batches(rows, batch_tokens), ranks, progress)
-    with neutral(model.root):
+    ranks.begin(rows)
+    _check_ids(model, rows)
+    parts = _parts.setdefault(model.root, {})
+    start = _START_CPU if model.device.type == "cpu" else _START_DEVICE
+    batches = [part for batch in in_batches(rows, batch_tokens) for part in _less_padded(rows, batch, start)]
+    work = _Work(model, rows, owners, batches, ranks, progress, parts.get(batch_tokens, 1))
+    with neutral(model.root), ranks.watching():
         problem = ranks.first_problem(work.run)
-    ranks.settle(model.root)
     if problem is not None:
         raise ProbeError(problem)
+    parts[batch_tokens] = work.parts
     nats, misses = ranks.summed(np.stack([work.nats, work.misses]))
     return Costs(nats, misses == 0)
 
@@ -93,7 +105,9 @@ class _Work:
         batches: list[list[int]],
         ranks: Ranks,
         progress: Progress | None,
+        parts: int,
     ) -> None:
+        self.parts = parts  # how many pieces a batch is read in
         self.nats = np.zeros(owners)
         self.misses = np.zeros(owners)
         self._model = model
@@ -103,7 +117,7 @@ class _Work:
         self._progress = progress
         self._total = sum(map(len, rows))
         self._done = 0
-        self._parts = 1  # how many pieces a batch is read in
+        self._broken_by: Exception | None = None
         # Read at the end: waiting for each batch would leave the device idle between two of them.
         self._found: list[_Found] = []
 
@@ -112,14 +126,24 @@ class _Work:
             first = self._rows[self._batches[0][0]]
             few = torch.from_numpy(first.ids[None, :8]).to(self._model.device)
             self._model.check_head(few)
+            self._ranks.learn(lambda: list(self._model.predictions(few, torch.zeros_like(few[0, :1]))))
         for turn in self._ranks.turns(len(self._batches)):
             number, counts = turn
             batch = [self._rows[row] for row in self._batches[number]]
             self._read(batch, counts=counts)
-            if counts and self._progress is not None:
+            if counts:
                 self._done += sum(map(len, batch)) * self._ranks.sharing
-                self._progress(min(self._done, self._total), self._total)
+                self._tell_progress()
         self._collect()
+
+    def _tell_progress(self) -> None:
+        try:
+            if self._progress is not None:
+                self._progress(min(self._done, self._total), self._total)
+        except Exception:
+            # On this rank alone: between two forward passes that all ranks make together it must not end the work.
+            self._progress = None
+            logger.exception("the progress of a probe cannot be shown; it goes on")
 
     def _read(self, batch: list[Row], *, counts: bool) -> None:
         """A batch in as many pieces as memory asks for; ranks that make each forward pass together cut it alike."""
@@ -136,30 +160,39 @@ class _Work:
                 self._found += found if counts else []
                 return
             del costs, found
+            if trouble == _BROKEN:
+                raise self._broken_by or ElsewhereError
             if trouble == _NO_WAY_OUT:
                 longest = max(map(len, batch))
                 raise ProbeError(
                     f"out of memory with a single row of {longest:,} tokens: give a smaller context_length"
                 )
-            self._parts *= 2
+            self.parts *= 2
             _free(self._model.device)
-            logger.warning("a probe ran out of memory and goes on with a %s of the batch", _share(self._parts))
+            logger.warning("a probe ran out of memory and goes on with a %s of the batch", _share(self.parts))
 
     def _pieces(self, batch: list[Row]) -> list[list[Row]]:
         """Some may be empty: where ranks go together, each goes as often as the others."""
-        rows = -(-len(batch) // self._parts)
+        rows = -(-len(batch) // self.parts)
         pieces = [batch[start : start + rows] for start in range(0, len(batch), rows)]
         if self._ranks.go_together:
-            pieces += [[]] * (self._parts - len(pieces))
+            pieces += [[]] * (self.parts - len(pieces))
         return pieces
 
     def _try(self, rows: list[Row]) -> tuple[_Found | None, int]:
+        self._ranks.start_forward()
         try:
             return self._costs(rows), _NO_TROUBLE
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+        except Exception as error:
+            is_memory = _is_out_of_memory(error)
+            if not is_memory and not self._ranks.go_together:
                 raise
-            return None, _TOO_MANY_ROWS if len(rows) > 1 else _NO_WAY_OUT
+            # Its trace holds what the forward pass had in memory.
+            self._broken_by = None if is_memory else error.with_traceback(None)
+        self._ranks.catch_up()
+        if not is_memory:
+            return None, _BROKEN
+        return None, _TOO_MANY_ROWS if len(rows) > 1 else _NO_WAY_OUT
 
     def _costs(self, rows: list[Row]) -> _Found:
         device = self._model.device
@@ -170,8 +203,8 @@ class _Work:
         sees = positions = None
         if trees := [row.tree for row in rows if row.tree is not None]:
             sees, positions = (torch.from_numpy(part).to(device) for part in padded_masks(trees, width))
-        found = torch.empty(3, len(flat), device=device)
-        buffer: Tensor | None = None
+        # Said out loud: a trainer may have made another dtype the default.
+        found = torch.empty(3, len(flat), dtype=torch.float32, device=device)
         for part, logits in self._model.predictions(
             torch.from_numpy(ids).to(device),
             torch.from_numpy(flat).to(device),
@@ -180,12 +213,8 @@ class _Work:
         ):
             top = logits.amax(-1)
             picked = logits.gather(-1, targets[part].to(logits.device).unsqueeze(-1)).squeeze(-1)
-            if buffer is None:
-                buffer = torch.empty_like(logits)
-            room = buffer[: len(logits)]
             # Written out: torch's own cross entropy takes twice as long and twice the memory, and rounds the logarithm.
-            torch.sub(logits, top.unsqueeze(-1), out=room)
-            found[0, part] = room.exp_().sum(-1)
+            found[0, part] = logits.sub_(top.unsqueeze(-1)).exp_().sum(-1)
             found[1, part] = top
             found[2, part] = picked
         return _Found(np.concatenate([row.owners for row in rows]), found)
@@ -199,6 +228,19 @@ class _Work:
             np.add.at(self.nats, owners, nats)
             np.add.at(self.misses, owners, ~(picked >= top))
         self._found.clear()
+
+
+def _less_padded(rows: Sequence[Row], batch: list[int], allowed: int) -> list[list[int]]:
+    """A batch, the longest row first, cut where more than the allowed number of tokens would be padding."""
+    parts: list[list[int]] = []
+    padding = 0
+    for number in batch:
+        padding += len(rows[parts[-1][0]]) - len(rows[number]) if parts else 0
+        if not parts or padding > allowed:
+            parts.append([])
+            padding = 0
+        parts[-1].append(number)
+    return parts
 
 
 def _check_ids(model: LanguageModel, rows: Sequence[Row]) -> None:

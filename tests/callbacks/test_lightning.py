@@ -534,7 +534,8 @@ def test_a_failure_while_the_trainer_clips_is_told_once_and_training_goes_on(cap
 def test_no_hook_lets_an_exception_out(name, caplog):
     # Nothing fits: neither a trainer nor a module nor a monitor that works.
     callback, _ = watch()
-    callback._gather = callback._clipping = object()
+    callback._gather = callback._clipping = callback._probes = object()
+    callback._saved_step = callback._step
     getattr(callback, name)(None, *[None] * (getattr(MonitorCallback, name).__wrapped__.__code__.co_argcount - 2))
     assert [record.message for record in caplog.records] == [f"the monitor failed in {name}; training goes on"]
 
