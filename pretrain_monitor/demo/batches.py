@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset
 
 from .model import IGNORED, VOCABULARY
 from .plan import Plan
-from .text import DOMAINS, Bytes, Domain
+from .text import DOMAINS, Domain
 
 Row = dict[str, Tensor]
 
@@ -47,9 +47,3 @@ class PlannedRows(IterableDataset[Row]):
         input_ids = torch.from_numpy(windows.astype(np.int64))
         labels = torch.full_like(input_ids, IGNORED) if self._plan.is_unlabelled(step) else input_ids.clone()
         return input_ids, labels
-
-
-def held_out_windows(text: Bytes, *, count: int, context: int) -> Tensor:
-    """Up to ``count`` windows spread evenly over a held-out text, of shape (windows, context)."""
-    starts = np.linspace(0, len(text) - context, count).astype(int)
-    return torch.from_numpy(np.stack([text[start : start + context] for start in starts]).astype(np.int64))

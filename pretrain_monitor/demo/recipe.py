@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,13 +27,3 @@ def optimizer_of(model: nn.Module, plan: Plan) -> tuple[Optimizer, LambdaLR]:
     optimizer = AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.1)
     # The scheduler counts steps completed, the plan counts the step that is being made.
     return optimizer, LambdaLR(optimizer, lambda completed: plan.learning_rate(completed + 1) / PEAK_RATE)
-
-
-def perplexity(model: nn.Module, windows: torch.Tensor) -> float:
-    """Perplexity per byte on windows of shape (windows, context); NaN if the weights are."""
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        loss = model(input_ids=windows, labels=windows)["loss"]
-    model.train(was_training)
-    return float(loss.exp())

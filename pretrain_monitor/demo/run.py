@@ -7,16 +7,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..printable import shorten, shown_path
 from .plan import Plan, PlanError, plan_run
-from .text import DOMAINS, Domain, TextError, load_text
-
-if TYPE_CHECKING:
-    from .model import GPT
+from .text import Domain, TextError, load_text
 
 FRAMEWORKS = ("hf", "lightning", "torch")
 
@@ -26,7 +22,6 @@ _NEEDS = {
     "lightning": ("Lightning", ("torch", "lightning"), "lightning"),
     "torch": ("plain PyTorch", ("torch",), "huggingface"),  # there is no smaller extra that brings torch
 }
-_HELD_OUT_WINDOWS = 256
 # More would take days, and the data of a run are laid out before it begins.
 MAX_STEPS = 100_000
 _SEEDS = 2**32  # what torch and numpy both take
@@ -122,19 +117,7 @@ def _train(screen: Console, framework: str, plan: Plan, text: dict[str, Domain],
         f"the fault: {plan.describe()}; the monitor is not told" if plan.fault_step else "no fault: expect no alert",
     )
     # Imported here: each of them loads its framework.
-    import_module(f".train_{framework}", __package__).train(model, rows, plan, run_dir)
-    _say(screen, _held_out(model, text))
-
-
-def _held_out(model: GPT, text: dict[str, Domain]) -> str:
-    from .batches import held_out_windows
-    from .recipe import CONTEXT, perplexity
-
-    results = []
-    for domain in DOMAINS:
-        windows = held_out_windows(text[domain].held_out_bytes(), count=_HELD_OUT_WINDOWS, context=CONTEXT)
-        results.append(f"{domain} {perplexity(model, windows):.2f}")
-    return f"perplexity per byte on text kept apart: {', '.join(results)}"
+    import_module(f".train_{framework}", __package__).train(model, rows, plan, text, run_dir)
 
 
 def _free_directory(name: str) -> Path:

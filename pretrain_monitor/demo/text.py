@@ -18,7 +18,7 @@ DOMAINS = ("code", "documentation")
 # Tests may not be installed; character maps and the documentation itself are no code.
 _LEFT_OUT = frozenset({"__pycache__", "encodings", "idle_test", "pydoc_data", "site-packages", "test", "tests"})
 _HELD_OUT_SHARE = 0.1
-_SEPARATOR = b"\0"  # occurs in no source file and no documentation
+SEPARATOR = b"\0"  # occurs in no source file and no documentation
 
 
 class TextError(RuntimeError):
@@ -88,4 +88,4 @@ def _split(documents: dict[str, bytes]) -> Domain:
 
 
 def _joined(documents: dict[str, bytes]) -> Bytes:
-    return np.frombuffer(_SEPARATOR.join(documents.values()), dtype=np.uint8)
+    return np.frombuffer(SEPARATOR.join(documents.values()), dtype=np.uint8)

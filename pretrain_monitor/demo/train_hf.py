@@ -8,12 +8,14 @@ from transformers import Trainer, TrainingArguments
 
 from ..callbacks.huggingface import MonitorCallback
 from .batches import PlannedRows
+from .held_out import SCHEDULE, held_out_probe
 from .model import GPT
 from .plan import Plan
 from .recipe import BATCH_SIZE, CLIP_NORM, optimizer_of
+from .text import Domain
 
 
-def train(model: GPT, rows: PlannedRows, plan: Plan, run_dir: Path) -> None:
+def train(model: GPT, rows: PlannedRows, plan: Plan, text: dict[str, Domain], run_dir: Path) -> None:
     arguments = TrainingArguments(
         output_dir=str(run_dir),
         max_steps=plan.steps,
@@ -25,5 +27,5 @@ def train(model: GPT, rows: PlannedRows, plan: Plan, run_dir: Path) -> None:
         use_cpu=True,
     )
     trainer = Trainer(model, arguments, train_dataset=rows, optimizers=optimizer_of(model, plan))
-    MonitorCallback(run_dir=run_dir).attach(trainer)
+    MonitorCallback(run_dir, {"probes": SCHEDULE}, probes=[held_out_probe(text)]).attach(trainer)
     trainer.train()

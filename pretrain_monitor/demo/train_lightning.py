@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ..callbacks.lightning import MonitorCallback
 from .batches import PlannedRows
+from .held_out import SCHEDULE, held_out_probe
 from .model import GPT
 from .plan import Plan
 from .recipe import CLIP_NORM, loader_of, optimizer_of
+from .text import Domain
 
 
 class LanguageModel(lightning.LightningModule):  # type: ignore[misc]  # lightning ships no types that mypy follows
@@ -34,16 +36,18 @@ class LanguageModel(lightning.LightningModule):  # type: ignore[misc]  # lightni
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train(model: GPT, rows: PlannedRows, plan: Plan, run_dir: Path) -> None:
+def train(model: GPT, rows: PlannedRows, plan: Plan, text: dict[str, Domain], run_dir: Path) -> None:
     # Which accelerators there are, and advertising.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # A LightningModule's own forward may be anything, so the probe is told how to get logits from this one.
+    probe = held_out_probe(text, forward=lambda module, input_ids: module.model(input_ids))
     trainer = lightning.Trainer(
         max_epochs=1,
         limit_train_batches=plan.steps,
         accelerator="cpu",
         devices=1,
         gradient_clip_val=CLIP_NORM,
-        callbacks=[MonitorCallback(run_dir=run_dir)],
+        callbacks=[MonitorCallback(run_dir, {"probes": SCHEDULE}, probes=[probe])],
         default_root_dir=run_dir,
         logger=False,
         enable_checkpointing=False,

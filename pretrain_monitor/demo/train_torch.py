@@ -9,14 +9,17 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..callbacks.loop import LoopMonitor
 from .batches import PlannedRows
+from .held_out import SCHEDULE, held_out_probe
 from .model import GPT
 from .plan import Plan
 from .recipe import CLIP_NORM, loader_of, optimizer_of
+from .text import Domain
 
 
-def train(model: GPT, rows: PlannedRows, plan: Plan, run_dir: Path) -> None:
+def train(model: GPT, rows: PlannedRows, plan: Plan, text: dict[str, Domain], run_dir: Path) -> None:
     optimizer, schedule = optimizer_of(model, plan)
-    with LoopMonitor(run_dir) as monitor:
+    probes = [held_out_probe(text)]
+    with LoopMonitor(run_dir, {"probes": SCHEDULE}, probes=probes, model=model) as monitor:
         for batch in track(loader_of(rows), "training", plan.steps):
             loss = model(**batch)["loss"]
             loss.backward()

@@ -42,7 +42,8 @@ def held_out_categories(names: Iterable[str], prefix: str = "") -> list[Category
     costs = [name for name in names if name.startswith("task/") and name.endswith(f"/gold_{_BITS}")]
     categories = []
     if bits:
-        together = _lines("bits per byte, all domains", bits, prefix)
+        domains = [name for name in bits if not name.endswith((f"/micro/{_BITS}", f"/macro/{_BITS}"))]
+        together = _lines("bits per byte, all domains", domains, prefix)
         charts = [together, *(_chart(name, name in banded, prefix) for name in bits)]
         categories.append(Category(title="Held-out text. Band: 95 % interval over documents", chart=charts))
     if accuracies:

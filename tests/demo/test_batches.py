@@ -1,8 +1,7 @@
 import numpy as np
-import pytest
 import torch
 
-from pretrain_monitor.demo.batches import PlannedRows, held_out_windows
+from pretrain_monitor.demo.batches import PlannedRows
 from pretrain_monitor.demo.model import IGNORED
 from pretrain_monitor.demo.plan import plan_run
 from pretrain_monitor.demo.recipe import loader_of
@@ -43,21 +42,6 @@ def test_training_windows_come_from_the_training_part():
     assert input_ids.shape == labels.shape == (BATCH_SIZE, CONTEXT)
     assert torch.equal(input_ids, labels)
     assert is_in(input_ids, code.train_bytes())
-
-
-def test_held_out_windows_come_from_the_part_kept_apart():
-    text = load_text()["documentation"].held_out_bytes()
-    windows = held_out_windows(text, count=20, context=CONTEXT)
-    assert windows.shape == (20, CONTEXT)
-    assert is_in(windows, text)
-
-
-@pytest.mark.parametrize("fault", ["batch", "domain", "nan"])
-def test_batches_before_the_fault_are_those_of_a_healthy_run(fault):
-    faulty, healthy = rows_of(fault), rows_of("none")
-    start = plan_run(fault).fault_step
-    assert torch.equal(faulty.batch(start - 1)[0], healthy.batch(start - 1)[0])
-    assert torch.equal(faulty.batch(start - 1)[1], healthy.batch(start - 1)[1])
 
 
 def test_corrupted_batches_are_noise():
