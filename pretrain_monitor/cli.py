@@ -17,7 +17,9 @@ import typer
 from . import __version__
 from .config import ConfigError, MonitorConfig, load_config
 from .explain.errors import ExplainError
+from .output_files import OutputError
 from .printable import clean, shown_path
+from .probes.base import ProbeError
 from .readers import LogError
 from .rundir import RunDirectoryError
 
@@ -44,6 +46,13 @@ class Framework(StrEnum):
     HF = "hf"
     LIGHTNING = "lightning"
     TORCH = "torch"
+
+
+class Dtype(StrEnum):
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 class Fault(StrEnum):
@@ -149,6 +158,46 @@ def explain(
 
 
 @app.command()
+def probe(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL",
+            help="Directory of a Hugging Face model, a .gguf file, or a directory of checkpoint-*.",
+            readable=False,
+        ),
+    ],
+    probes: Annotated[
+        str,
+        typer.Option("--probes", metavar="FILE", help="YAML file, or one of quick, domains, tasks, tokenization."),
+    ],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            "--tokenizer", help="Path of a tokenizer for all models [default: each model's own].", readable=False
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 [default: cuda if there is one].")
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option("--dtype", help="Of the weights; auto: as they were saved.")] = Dtype.AUTO,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Documents of each domain and questions of each task, at most.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write all results here.", readable=False)] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also draw them into this page.", readable=False)] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="File that --json wrote of another model.", readable=False)
+    ] = None,
+) -> None:
+    """Measure models on disk: held-out texts, tasks, tokenizer. Several in a row give learning curves."""
+    from .probes.command import Wish, probe_models
+
+    wish = Wish(models, probes, tokenizer, device, dtype.value, limit, json, html, reference)
+    raise typer.Exit(probe_models(wish))
+
+
+@app.command()
 def watch(
     path: Annotated[Path, typer.Argument(help="Run directory, or its run.jsonl.", readable=False)],
     once: Annotated[bool, typer.Option("--once", help="Print what is there and return; do not wait for more.")] = False,
@@ -212,7 +261,7 @@ def main() -> None:
             app()
         finally:
             print(end="", flush=True)
-    except (ConfigError, ExplainError, LogError, RunDirectoryError) as error:
+    except (ConfigError, ExplainError, LogError, OutputError, ProbeError, RunDirectoryError) as error:
         print(f"error: {clean(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

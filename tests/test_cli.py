@@ -118,6 +118,12 @@ def test_a_bad_log_is_one_clear_line_and_exit_code_2(tmp_path: Path, content: by
         ("replay", "log.csv", "--false-alarms-per-10k", "0"),
         ("watch", "/no/such/run"),
         ("tensorboard", "/no/such/run"),
+        ("probe", "/no/such/model", "--probes", "quick"),
+        ("probe", "/no/such/model", "--probes", "/no/such.yaml"),
+        ("probe", "/no/such/model", "--probes", "qick"),
+        ("probe", "/no/such/model", "--probes", "quick", "--json", "/no/such/file.json"),
+        ("probe", "/no/such/model", "--probes", "quick", "--reference", "/no/such/file.json"),
+        ("probe", "/no/such/model", "--probes", "quick", "--device", "abacus"),
     ],
 )
 def test_a_users_mistake_is_exit_code_2_without_a_traceback(arguments: tuple[str, ...]):
@@ -134,7 +140,9 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("replay",), ("explain",), ("watch",), ("tensorboard",), ("demo",)])
+@pytest.mark.parametrize(
+    "command", [(), ("replay",), ("explain",), ("probe",), ("watch",), ("tensorboard",), ("demo",)]
+)
 def test_help_is_there_for_every_command(command: tuple[str, ...]):
     done = cli(*command, "--help")
     assert done.returncode == 0
@@ -169,6 +177,17 @@ def test_replay_works_without_torch(eventful: dict[str, Path]):
     )
     assert done.returncode == 0, done.stderr
     assert "spike" in done.stdout
+
+
+def test_a_probe_without_torch_says_what_to_install():
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, "probe", "model", "--probes", "quick"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: probe needs torch: pip install 'pretrain-monitor[huggingface]'\n"
 
 
 def test_replay_uses_the_settings_the_run_was_watched_with(tmp_path: Path):

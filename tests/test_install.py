@@ -33,6 +33,8 @@ def test_the_core_installs_without_torch_and_its_commands_work(tmp_path: Path):
         assert done.returncode == 0, done.stderr
         assert said in " ".join(done.stdout.split())
 
+    unknown = subprocess.run([command, "probe", "m", "--probes", "qick"], capture_output=True, text=True, timeout=60)
+    assert "presets are domains, quick, tasks, tokenization" in unknown.stderr, "they are part of the package"
     missing = subprocess.run([command, "demo", "--framework", "torch"], capture_output=True, text=True, timeout=60)
     assert missing.returncode == 2
     assert "pip install" in missing.stderr

@@ -9,7 +9,8 @@ from typing import Any
 from ..monitor import Monitor
 from ..probes.attempt import ForwardContext
 from ..probes.base import Probe
-from ..probes.runner import ProbeRunner, checked_probes
+from ..probes.checked_probes import checked_probes
+from ..probes.runner import ProbeRunner
 from .gather import StepGatherer
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ..page import FIGURE_CONFIG, page
 from ..printable import clean
 from .drawing import Drawing, Panel, Role
 from .looks import BAND_COLOUR, COLOURS, DASHES, GRID, INK, PAPER
@@ -19,51 +20,17 @@ from .words import facts
 
 _UNIT, _GAP = 62, 46  # pixels for each unit of weight, and between two panels
 _WIDTHS = {Role.SEGMENT: 4.0, Role.BLOCK: 4.0, Role.SIGNAL: 1.3, Role.CHART: 1.3}
-_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 1200px; padding: 0 1rem;
-  color: {ink}; background: {paper}; }}
-h1 {{ font-size: 1.3rem; margin: 0 0 .3rem; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }}
-dt {{ font-weight: 600; max-width: 16rem; overflow-wrap: anywhere; }}
-dd {{ margin: 0; overflow-wrap: anywhere; }}
-p {{ overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{message}</p>
-<dl>
-{facts}
-</dl>
-{figure}
-</body>
-</html>
-"""
 
 
 def write_html(explanation: Explanation, path: Path) -> None:
     """Words first, then every panel over one axis of steps."""
     drawing = draw(explanation)
     entries = [*facts(explanation), *(("note", note) for note in drawing.notes)]
-    figure = figure_of(drawing).to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
-    page = _PAGE.format(
-        title=escape(incident_line(explanation.incident)),
-        message=escape(clean(explanation.incident.message)),
-        facts="\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in entries),
-        figure=figure,
-        ink=INK,
-        paper=PAPER,
-    )
-    path.write_text(page, encoding="utf-8")
+    figure = figure_of(drawing).to_html(full_html=False, include_plotlyjs=True, config=FIGURE_CONFIG)
+    listed = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in entries)
+    message = escape(clean(explanation.incident.message))
+    body = f"<p>{message}</p>\n<dl>\n{listed}\n</dl>\n{figure}"
+    path.write_text(page(incident_line(explanation.incident), body), encoding="utf-8")
 
 
 def figure_of(drawing: Drawing) -> go.Figure:

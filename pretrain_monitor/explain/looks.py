@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..page import GRID, INK, PAPER
 from .drawing import Role
 
-PAPER, INK, GRID = "#ffffff", "#24292f", "#e5e8ec"
+__all__ = ["BAND_COLOUR", "COLOURS", "DASHES", "GRID", "INK", "PAPER"]
+
 BAND_COLOUR = "#dbe3ec"
 COLOURS = {
     Role.SIGNAL: "#24292f",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..printable import shown_path
+from ..output_files import OutputError, check_output
 from ..run_settings import CONFIG_NAME
 from ..runlog import FILE_NAME
 from .errors import ExplainError
@@ -48,10 +47,6 @@ def outputs(png: Path | None, html: Path | None, run: Path) -> list[Output]:
     return found
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)
-
-
 def _missing(option: str, package: str, error: ModuleNotFoundError) -> Exception:
     if error.name is None or error.name.partition(".")[0] != package:
         return error
@@ -59,20 +54,8 @@ def _missing(option: str, package: str, error: ModuleNotFoundError) -> Exception
 
 
 def _check(option: str, path: Path, suffixes: tuple[str, ...], run: Path) -> None:
-    name = f"{option} {shown_path(path)}"
-    if path.suffix.lower() not in suffixes:
-        raise ExplainError(f"{name}: give a file that ends in {suffixes[0]}")
+    own = (run, run / FILE_NAME, run.with_name(CONFIG_NAME), run / CONFIG_NAME)
     try:
-        if path.is_dir():
-            raise ExplainError(f"{name}: a directory, not a file")
-        if path.exists() and not path.is_file():
-            raise ExplainError(f"{name}: no regular file; name one, or a file that is not there yet")
-        if any(_is_same(path, file) for file in (run, run / FILE_NAME, run.with_name(CONFIG_NAME), run / CONFIG_NAME)):
-            raise ExplainError(f"{name}: this is the log itself, or part of its run; name another file")
-        if not path.parent.is_dir():
-            raise ExplainError(f"{name}: the directory {shown_path(path.parent)} does not exist")
-        is_writable = os.access(path if path.exists() else path.parent, os.W_OK)
-    except (OSError, ValueError) as error:
-        raise ExplainError(f"{name}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
-    if not is_writable:
-        raise ExplainError(f"{name}: cannot be written: permission denied")
+        check_output(option, path, suffixes, own, "the log itself, or part of its run")
+    except OutputError as error:
+        raise ExplainError(str(error)) from None

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import NormalDist
 
 _USUAL = 0.005  # wobble of a run of which nothing is known yet, as a share of the level ...
@@ -20,9 +21,11 @@ _APART_COUNTS = 2.0  # the same for a domain that is noisier: it is soon believe
 _EFFICIENCY = 0.5  # neighbouring departures share rounds: they are worth half as many (Gasser et al. 1986)
 _CLIP = 3.0  # robust standard deviations; a single odd round says nothing of the usual one
 _MAD_TO_SD = 1.4826
-_KEPT_DEPARTURES = 16  # a learning rate that decays makes a run quieter
+_KEPT_DEPARTURES = 16
+_FADING = 0.85  # of a departure with each one after it: a run becomes quieter as it learns and as its rate decays
 _KEPT_LEVELS = 64
 _COMPETES = 3.0  # standard deviations above the best, within which a round might as well have been the best
+_SLOPES, _STEEPER, _FALL = 3, 3.0, -0.08  # so much steeper than so many before, and by so much in one round
 _NORMAL = NormalDist()
 
 
@@ -55,6 +58,7 @@ class Course:
         self.best = math.inf
         self._levels: deque[float] = deque(maxlen=_KEPT_LEVELS)
         self._departures: deque[float] = deque(maxlen=_KEPT_DEPARTURES)
+        self._slopes: deque[float] = deque(maxlen=_SLOPES)  # against the log of the step
         self._newest: deque[tuple[float, float]] = deque(maxlen=3)  # log of the step, log of the level
 
     def add(self, step: int, x: float) -> None:
@@ -64,13 +68,27 @@ class Course:
         time = math.log(step + 1)
         if self._newest and self._newest[-1][0] >= time:
             self._newest.pop()  # measured twice at one step
+        if self._newest and self._has_turned(time, x):
+            self.interrupt()
         self._newest.append((time, x))
         if len(self._newest) == 3:
             self._departures.append(_departure(*self._newest))
 
+    def _has_turned(self, time: float, x: float) -> bool:
+        """Whether the domain has begun to be learned anew, as when the data switch to it: that is no wobble."""
+        last_time, last = self._newest[-1]
+        slope = (x - last) / (time - last_time)
+        has_turned = len(self._slopes) == _SLOPES and slope < _STEEPER * min(self._slopes) and x - last < _FALL
+        self._slopes.append(slope)
+        return has_turned
+
     def interrupt(self) -> None:
         """A round in which something was lost is no part of the course, nor is the way to it and back."""
         self._newest.clear()
+
+    def _weighted(self) -> list[tuple[float, float]]:
+        """Size of each departure, and what it counts."""
+        return [(abs(e), _FADING**age) for age, e in enumerate(reversed(self._departures))]
 
     def fluctuation(self, group: Iterable[Course]) -> Fluctuation:
         """What to expect of the next round, as far as the rounds before it tell.
@@ -78,11 +96,11 @@ class Course:
         Args:
             group: courses that are likely to wobble alike, this one among them: a domain has few rounds to learn from.
         """
-        own = _mean_square(list(self._departures))
-        others = _mean_square([e for course in group if course is not self for e in course._departures])
+        own = _mean_square(self._weighted())
+        others = _mean_square([e for course in group if course is not self for e in course._weighted()])
         # What is usual is older than all that was seen, and is forgotten with the oldest of that.
-        fading = _USUAL_COUNTS * (1 - len(self._departures) / _KEPT_DEPARTURES)
-        value, counts = _mixed(others, (_USUAL**2, fading))
+        older = _USUAL_COUNTS * (1 - len(self._departures) / _KEPT_DEPARTURES)
+        value, counts = _mixed(others, (_USUAL**2, older))
         counts = min(counts, _GROUP_COUNTS)
         alike = _mixed(own, (value, counts))
         apart = _mixed(own, (value, min(counts, _APART_COUNTS)))
@@ -106,13 +124,17 @@ def _departure(*points: tuple[float, float]) -> float:
     return (share * x0 + (1 - share) * x2 - x1) / math.sqrt(1 + share**2 + (1 - share) ** 2)
 
 
-def _mean_square(departures: list[float]) -> tuple[float, float]:
-    """Mean square with a clipped tail, and how many independent departures it is worth."""
+def _mean_square(departures: list[tuple[float, float]]) -> tuple[float, float]:
+    """Weighted mean square with a clipped tail, and how many independent departures it is worth (Kish 1965)."""
     if not departures:
         return 0.0, 0.0
-    sizes = sorted(map(abs, departures))
-    limit = _CLIP * _MAD_TO_SD * sizes[len(sizes) // 2]
-    return sum(min(size, limit) ** 2 for size in sizes) / len(sizes), _EFFICIENCY * len(sizes)
+    departures = sorted(departures)
+    total = sum(weight for _, weight in departures)
+    below = accumulate(weight for _, weight in departures)
+    middle = next(size for (size, _), share in zip(departures, below, strict=True) if share >= total / 2)
+    limit = _CLIP * _MAD_TO_SD * middle
+    mean = sum(weight * min(size, limit) ** 2 for size, weight in departures) / total
+    return mean, _EFFICIENCY * total**2 / sum(weight**2 for _, weight in departures)
 
 
 def _mixed(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:

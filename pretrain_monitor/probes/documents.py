@@ -42,7 +42,7 @@ class Domain:
 
     Args:
         left_out: documents without a single token to score.
-        texts: what they were made of, for a compressor to be held against; empty for token tensors.
+        texts: what each was made of, for a compressor to be held against; empty for token tensors.
     """
 
     name: str
@@ -74,8 +74,8 @@ def read_domain(name: str, given: Any, tokenizer: Tokenizer | None) -> Domain:
         if tokenizer is None:
             raise ProbeError(f"domain {name!r}: give the tokenizer that turns its texts into the model's tokens")
         loaded = load_domain(name, given)
-        texts = tuple(text.text for text in loaded)
         found = _of_texts(loaded, tokenizer)
+        texts = tuple(text.text for text, document in zip(loaded, found, strict=True) if document.scored)
     kept = tuple(document for document in found if document.scored)
     if not kept:
         raise ProbeError(f"domain {name!r}: none of its {len(found):,} documents has a token to score")

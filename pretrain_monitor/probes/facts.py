@@ -71,7 +71,7 @@ _RELATIONS = (
     ),
     _Relation(
         "door",
-        ("The house of {name} had a {answer} door.", "{name} painted the door {answer}.", "{name} got a {answer} door."),
+        ("The house of {name} had a {answer} door.", "{name} painted a door {answer}.", "{name} kept a {answer} door."),
         "The colour of the door of {name} was",
         _COLOURS,
     ),

@@ -145,6 +145,7 @@ class LanguageModel:
             for first in range(0, len(logits), few):
                 part = logits[first : first + few].float()
                 yield slice(start + first, start + first + len(part)), part
+            del logits, part  # or they would be there beside the next ones
 
     def check_head(self, ids: Tensor) -> None:
         """Stop using the head by itself if it does not give the model's own logits for these few tokens."""

@@ -91,11 +91,11 @@ def paired_change(before: Scores, after: Scores) -> PairedChange:
     (sum of bytes)^2 / sum of bytes^2 (Kish 1965), less one.
 
     Measured one-sided at 1 % on changes of normal, Laplace, Student t (3) and contaminated form, and lengths of
-    log-normal spread .5 and 1: .3 to .8 % for 5 documents, .5 to 1 % for 10, .6 to 1.2 % for 30 and 100. With the
-    linear formula and n - 1 it is up to 3.5 % for 10. A bootstrap of t values (Efron 1979; Hall 1988) holds 1.1 to 3 %.
-    What none of them can see are very few documents that would have become much better and are not there: changes as
-    lopsided as an exponential give 3 to 6 % at any of these sizes, and a correction for skewness (Hall 1992) takes
-    half of that away and a fifth of the power. Of trained models changes are not lopsided to that degree.
+    log-normal spread .5 and 1: .3 to .8 % for 5 documents, .4 to .9 % for 10, .6 to 1.2 % for 30 and 100. With the
+    linear formula and n - 1 it is up to 3.5 % for 10; a bootstrap of t values (Efron 1979; Hall 1988) gives 1.1 to 3 %.
+    What no test can see are the few documents that would have become much better and are not among these: changes as
+    lopsided as an exponential give 3 to 6 %. A correction for skewness (Hall 1992) takes half of that away, and up to
+    a third of the power; changes of trained models lean to either side alike.
 
     Raises:
         ProbeError: the scores are of different documents.

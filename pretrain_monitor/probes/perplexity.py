@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from torch import Tensor
 
 from .averages import averaged_metrics, domain_metrics
 from .base import ProbeError, ProbeResult, Scores, checked_name
+from .coverage import Yardstick, yardstick
 from .documents import Domain, read_domain
+from .gaps import gap
 from .language_model import LanguageModel
+from .results import read_reference
 from .rows import Row
 from .scoring import Progress, score
 from .tokenizers import as_tokenizer
@@ -24,7 +28,9 @@ class PerplexityProbe:
     """How well a model predicts texts that it was not trained on.
 
     Per domain: ``loss`` in nats per token, ``perplexity``, and ``bits_per_byte``, all nats over all bytes, with their
-    standard errors over documents; over several domains ``micro`` and ``macro`` averages of the same.
+    standard errors over documents; over several domains ``micro`` and ``macro`` averages of the same. Of a domain with
+    300 kB of text or more also ``compressor_bits_per_byte``, what xz needs for the same documents, and ``coverage``:
+    how many times fewer the model needs.
 
     >>> import torch
     >>> class Uniform(torch.nn.Module):
@@ -42,6 +48,10 @@ class PerplexityProbe:
         windows: ``strided`` reads each document by itself, ``packed`` all of a domain as one stream.
         stride: tokens scored per window of a long document; None: the whole context, so that none is read twice.
         batch_tokens: tokens per forward pass; halved by itself when memory runs out.
+        compressor: hold each domain against xz, which takes up to two seconds a domain, the first time.
+        reference: file that ``pretrain-monitor probe --json`` wrote of another model: ``gap_to_reference`` is what this
+            model needs more than that one, in bits per byte (nats per token where bytes are unknown), with its
+            standard error.
         forward: ``forward(model, input_ids)`` that returns logits, if the model does not when called with token ids.
 
     Raises:
@@ -58,6 +68,8 @@ class PerplexityProbe:
         windows: Windows = "strided",
         stride: int | None = None,
         batch_tokens: int = 4096,
+        compressor: bool = True,
+        reference: str | Path | None = None,
         forward: Callable[[Any, Tensor], Any] | None = None,
     ) -> None:
         self.name = checked_name(name, "probe")
@@ -78,12 +90,15 @@ class PerplexityProbe:
             raise ProbeError("stride is for strided windows: packed rows score each token once")
         self.progress: Progress | None = None
         self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
+        self._reference = {} if reference is None else self._scores_of(reference, domains)
         self.domains = {domain: read_domain(domain, given, self._tokenizer) for domain, given in domains.items()}
         self._context_length = context_length
         self._windows = windows
         self._stride = stride
         self._batch_tokens = batch_tokens
         self._forward = forward
+        self._compressor = compressor
+        self._yardsticks: dict[str, tuple[Yardstick | None, str]] | None = None
 
     def __call__(self, model: Any) -> ProbeResult:
         """Measure. Bitwise neutral to the training; under several ranks every one of them calls it.
@@ -107,12 +122,50 @@ class PerplexityProbe:
         metrics = {k: v for domain, s in scores.items() for k, v in domain_metrics(domain, s).items()}
         if len(scores) > 1:
             metrics.update(averaged_metrics(self._prefix, scores))
-        return ProbeResult(metrics, scores, self._notes(reader.context_length, stride))
+        notes = self._notes(reader.context_length, stride)
+        for add in (self._add_coverage, self._add_gaps):
+            notes += add(metrics, scores)
+        return ProbeResult(metrics, scores, notes)
 
     def _rows(self, domain: Domain, context_length: int, stride: int) -> list[Row]:
         if self._windows == "packed":
             return packed(domain.documents, context_length)
         return strided(domain.documents, context_length, stride)
+
+    def _add_coverage(self, metrics: dict[str, float], scores: Mapping[str, Scores]) -> list[str]:
+        if not self._compressor:
+            return []
+        if self._yardsticks is None:
+            # Not when the probe is made: a training would begin later by it even if no probe is ever due.
+            found = {name: domain.texts for name, domain in self.domains.items() if domain.texts}
+            self._yardsticks = {name: yardstick(texts) for name, texts in found.items()}
+        notes = []
+        for name, (compressed, note) in self._yardsticks.items():
+            if compressed is not None:
+                prefix = f"{self._prefix}/{name}"
+                metrics.update(compressed.metrics(prefix, scores[prefix]))
+            if note:
+                notes.append(f"{name}: {note}")
+        return notes
+
+    def _add_gaps(self, metrics: dict[str, float], scores: Mapping[str, Scores]) -> list[str]:
+        notes = []
+        for name, own in scores.items():
+            found = gap(self._reference[name], own) if name in self._reference else None
+            if found is not None:
+                metrics[f"{name}/gap_to_reference"] = found.value
+                if found.standard_error is not None:
+                    metrics[f"{name}/gap_to_reference_se"] = found.standard_error
+                if not found.is_paired:
+                    notes.append(f"{name}: the reference read other documents, so the gap is that of two samples")
+        return notes
+
+    def _scores_of(self, reference: str | Path, domains: Iterable[str]) -> dict[str, Scores]:
+        found = read_reference(reference).scores
+        names = [f"{self._prefix}/{domain}" for domain in domains]
+        if not any(name in found for name in names):
+            raise ProbeError(f"reference {str(reference)!r} has none of {', '.join(names)}: it measured other domains")
+        return {name: scores for name, scores in found.items() if name in names}
 
     def _notes(self, context_length: int, stride: int) -> list[str]:
         if self._windows == "packed":

@@ -16,9 +16,10 @@ from .paired import PairedChange, holm, is_per_byte, level, paired_change, t_qua
 
 # Of a level that falls with the 20th root of the compute (Kaplan et al. 2020), one percent is what a fifth more buys.
 SMALLEST_LOSS = 0.01
-# That the run's own fluctuation makes a healthy domain look lost in a round. A run has some hundred of these.
-_CHANCE = 1e-4
-_OVER = 0.5  # of the rise from which it counts: a loss below it is over, and began after the last round below it
+# That a run's own fluctuation makes a healthy domain look lost in a round, and in each of two in a row: it has some
+# hundred rounds of a domain. One of 11 healthy trainings was called a loss, once.
+_CHANCE, _CHANCE_OF_EACH = 1e-4, 0.003
+_OVER = 0.5  # of the rise from which it counted: a loss below it is over, and began after the last round below it
 _DIGITS = 6  # of nats, as the run log keeps them: a resumed run must come to the same verdicts
 _LEAST_LEVEL = 1e-6  # keeps the log of a level of zero, as for a text known by heart, from being infinite
 
@@ -93,6 +94,8 @@ class _Past:
     good_step: int
     course: Course
     is_lost: bool = False
+    passed: float = 0.0  # rise of the log that it passed when it was lost
+    suspect: tuple[int, float] | None = None  # step and log level of a round that the next one is to confirm
 
 
 class RetentionTracker:
@@ -101,8 +104,9 @@ class RetentionTracker:
     A loss passes three tests. Over the documents, a paired test against the best round at ``alpha``, adjusted for the
     domains of the round. Over the rounds, a rise that the run does not make by itself: what separates healthy
     checkpoints is read from the course so far of this domain and its like, and allowed for up to a chance of one in
-    ten thousand; that the best of many rounds was lucky is allowed for in both. And it has a size worth telling.
-    A domain that is lost stays so until it is back below half of that limit, or not significantly worse.
+    ten thousand in a single round, or of three in a thousand in each of two in a row; that the best of many rounds was
+    lucky is allowed for too. And it has a size worth telling. A domain that is lost stays so until it is back below
+    half of the limit that it passed, or not significantly worse.
 
     The state is a pure function of the rounds: after a resume they are fed again.
 
@@ -169,11 +173,17 @@ class RetentionTracker:
 
     def _judge(self, domain: str, step: int, now: Scores, found: _Compared, p_adjusted: float | None) -> Change:
         past = self._domains[domain]
+        limit, is_suspect = found.limit, False
         if past.is_lost:
+            limit = past.passed
             is_still_worse = found.to_best.p is not None and found.to_best.p <= self.alpha
-            is_loss = is_still_worse and found.rise > _OVER * found.limit
+            is_loss = is_still_worse and found.rise > _OVER * limit
         else:
-            is_loss = p_adjusted is not None and p_adjusted <= self.alpha and found.rise > found.limit
+            is_worse = p_adjusted is not None and p_adjusted <= self.alpha
+            is_suspect = is_worse and found.rise > found.limit_of_each
+            if is_suspect and past.suspect is not None:
+                limit = found.limit_of_each
+            is_loss = is_worse and found.rise > limit
         if not is_loss and (found.rise <= _OVER * found.limit or past.is_lost):
             past.good_step = step
         to_best, to_previous = found.to_best, found.to_previous
@@ -194,7 +204,7 @@ class RetentionTracker:
             p=found.p,
             p_adjusted=p_adjusted,
             relative=math.expm1(found.rise),
-            limit=math.expm1(found.limit),
+            limit=math.expm1(limit),
             wobble=found.wobble,
             previous_step=past.previous_step,
             previous_change=to_previous.change,
@@ -203,15 +213,28 @@ class RetentionTracker:
             is_loss=is_loss,
             note="" if found.p is not None else "one document: no test",
         )
-        past.is_lost = is_loss
         past.previous, past.previous_step = now, step
+        self._follow(past, step, now, found.rise, is_loss=is_loss, is_suspect=is_suspect)
+        if is_loss:
+            past.passed = limit
+        past.is_lost = is_loss
+        return change
+
+    def _follow(self, past: _Past, step: int, now: Scores, rise: float, *, is_loss: bool, is_suspect: bool) -> None:
+        """Go on with the course of a domain, but for rounds that are no part of what it does by itself."""
+        held, past.suspect = past.suspect, None
         if is_loss:
             past.course.interrupt()
+            return
+        if held is not None:
+            past.course.add(*held)
+        if is_suspect:
+            # Taken in at once it would make the fluctuation look so large that the next one cannot confirm it.
+            past.suspect = step, _log(level(now))
         else:
-            past.course.add(step, _log(to_best.after))
-            if found.rise <= 0:
+            past.course.add(step, _log(level(now)))
+            if rise <= 0:
                 past.best, past.best_step = now, step
-        return change
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +246,7 @@ class _Compared:
     p: float | None
     rise: float
     limit: float
+    limit_of_each: float
     wobble: float
 
     @classmethod
@@ -230,13 +254,17 @@ class _Compared:
         to_best = paired_change(past.best, now)
         # Worse by more than the best round would be if it were measured again.
         p = to_best.p_beyond(to_best.before * math.expm1(usual.luck))
-        reach = t_quantile(1 - _CHANCE, usual.degrees_of_freedom) * usual.sd
+        limit, limit_of_each = (
+            max(usual.luck + t_quantile(1 - chance, usual.degrees_of_freedom) * usual.sd, math.log1p(smallest))
+            for chance in (_CHANCE, _CHANCE_OF_EACH)
+        )
         return cls(
             to_best=to_best,
             to_previous=paired_change(past.previous, now),
             p=p,
             rise=_log(to_best.after) - past.course.best,
-            limit=max(usual.luck + reach, math.log1p(smallest)),
+            limit=limit,
+            limit_of_each=limit_of_each,
             wobble=usual.sd,
         )
 

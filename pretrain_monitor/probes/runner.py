@@ -10,23 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import ConfigError, ProbeSchedule
+from ..config import ProbeSchedule
 from ..distributed import is_distributed
 from ..monitor import Monitor
-from ..telemetry import Change, Event, Kind
 from .agreement import Agreement, NotAllThere
 from .attempt import Attempt, ForwardContext, attempt
-from .base import Probe, ProbeError, checked_name
+from .base import Probe
 from .findings import Findings
-from .schedule import CHECKPOINT, EARLY, END, INCIDENT, REGULAR, START, TOKENS, Budget, Scheduled, Timetable, TokenCount
+from .schedule import CHECKPOINT, EARLY, END, REGULAR, START, TOKENS, Scheduled, Timetable
+from .wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
 # Where several ranks have to agree: steps between two looks at what only rank 0 knows.
 _LOOK_EVERY = 10
-
-# Incidents about the training itself. One that a probe has raised is no reason to probe again.
-_NOT_OF_TRAINING = (Kind.RETENTION_LOSS, Kind.PROBE_FAILURE)
 
 
 @dataclass(slots=True)
@@ -68,26 +65,20 @@ class ProbeRunner:
         self._entries = [_Entry(probe) for probe in probes]
         self._schedule = schedule
         self._timetable = Timetable(schedule)
-        self._tokens = TokenCount(schedule.every_tokens)
-        self._budget = Budget(schedule.budget_percent)
         self._monitor = monitor
         self._is_writer = is_writer
         self._flush = flush
         self._tokens_seen = tokens_seen
+        self._wishes = Wishes(schedule, tokens_seen)
         self._forward_context = forward_context
         self._findings = Findings(monitor)
         self._agreement: Agreement | None = None
         self._is_over = False  # on every rank
         self._may_join_later = False
-        # On rank 0 only, which has to go on answering the others.
-        self._is_off = False
-        self._checkpoints_are_off = False
-        self._incident_over = False
-        self._recalled: int | None = None  # the last round of an earlier session
+        self._is_off = False  # on rank 0, which has to go on answering the others
+        self._recalled: int | None = None  # on rank 0: the last round of an earlier session
         self._first_step = 0
         self._began_at = 0.0
-        self._since = 0.0  # when training went on
-        self._told_interval = 0
 
     def begin(self, step: int, model: Any) -> None:
         """Watching begins after ``step`` completed steps: the baseline, or what a resumed run knows already."""
@@ -112,25 +103,25 @@ class ProbeRunner:
         if self._agreement.is_needed:
             if fixed is None and step % _LOOK_EVERY:
                 return
-        elif fixed is None and not self._incident_over and self._schedule.every_tokens is None:
+        elif fixed is None and not self._wishes.may_have_any:
             return
-        self._ask(f"{step}", step, model, lambda: self._wish(step, fixed))
+        self._ask(f"{step}", step, model, lambda: self._wishes.after_step(step, fixed))
 
     def checkpointed(self, step: int, model: Any) -> None:
         """The trainer saved a checkpoint of the present step."""
         if self._schedule.on_checkpoint:
-            self._ask(f"{step} saved", step, model, lambda: self._wish_for_checkpoint(step))
+            self._ask(f"{step} saved", step, model, self._wishes.after_checkpoint)
 
     def end(self, step: int, model: Any) -> None:
         """Training has ended as it should."""
         if self._schedule.at_end:
-            self._ask(f"{step} end", step, model, lambda: None if step == self._recalled else END)
+            self._ask(f"{step} end", step, model, lambda: END)
 
     def close(self) -> None:
         """No more rounds."""
         self._is_over = True
         with contextlib.suppress(ValueError):
-            self._monitor.listeners.remove(self._see)
+            self._monitor.listeners.remove(self._wishes.see)
 
     def _join(self, step: int) -> bool:
         """Whether all ranks have come to run probes."""
@@ -143,11 +134,12 @@ class ProbeRunner:
         if not agreement.is_complete:
             return False
         self._agreement = agreement
-        self._since = self._began_at = clock.monotonic()
+        self._began_at = clock.monotonic()
+        self._wishes.begin(step)
         if self._is_writer:
             # On this rank alone: it answers the others even if this fails.
             with self._guard():
-                self._monitor.listeners.append(self._see)
+                self._monitor.listeners.append(self._wishes.see)
                 self._recalled = self._findings.recall(step)
         return True
 
@@ -166,7 +158,8 @@ class ProbeRunner:
             return
         reason = None
         with self._guard():
-            reason = wish() if self._is_writer and not self._is_off else None
+            if self._is_writer and not self._is_off and step != self._recalled:
+                reason = wish()
         with self._guard():
             try:
                 reason = self._agreement.on(question, reason, step_s=self._step_s(step))
@@ -185,7 +178,7 @@ class ProbeRunner:
 
     def _go_without(self, reason: str | None, step: int) -> None:
         if reason == CHECKPOINT:
-            self._checkpoints_are_off = True
+            self._wishes.has_checkpoints = False
             what = "checkpoints are no longer probed: not every rank says that they are saved"
         else:
             self._is_off = True
@@ -220,57 +213,6 @@ class ProbeRunner:
         is_usual = reason == TOKENS or self._timetable.at(step) is not None
         return [e for e in entries if (e.probe.is_due(step) if isinstance(e.probe, Scheduled) else is_usual)]
 
-    def _see(self, events: list[Event]) -> None:
-        if self._schedule.after_incidents:
-            for event in events:
-                incident = event.incident
-                is_over = event.change is Change.CLOSED and incident.is_alert
-                self._incident_over |= is_over and incident.kind not in _NOT_OF_TRAINING
-
-    def _wish(self, step: int, fixed: str | None) -> str | None:
-        """On rank 0: why there is to be a round now; None if there is none, or no time for it."""
-        reason = TOKENS if self._tokens.is_due(self._tokens_seen()) else fixed
-        if self._incident_over:
-            reason = INCIDENT
-        if reason is None or step == self._recalled:
-            return None
-        if not self._is_affordable():
-            # An incident stays a reason until there is time for it.
-            if reason == REGULAR:
-                self._tell_interval(step)
-            return None
-        self._incident_over = False
-        return reason
-
-    def _wish_for_checkpoint(self, step: int) -> str | None:
-        if self._checkpoints_are_off or step == self._recalled or not self._is_affordable():
-            return None
-        return CHECKPOINT
-
-    def _is_affordable(self) -> bool:
-        now = clock.monotonic()
-        self._budget.add_training(now - self._since)
-        self._since = now
-        return self._budget.allows()
-
-    def _tell_interval(self, step: int) -> None:
-        every = self._schedule.interval_steps
-        steps = step - self._first_step
-        if every is None or steps <= 0:
-            return
-        affordable = self._budget.affordable_steps(self._budget.trained_s / steps)
-        rounds = max(2, -(-int(affordable) // every))
-        if rounds * every > 1.5 * self._told_interval:
-            self._told_interval = rounds * every
-            logger.warning(
-                "a round of probes takes %.1f s; to stay below %g %% of the training time they come about every %s "
-                "steps instead of every %s",
-                self._budget.last_round_s,
-                self._schedule.budget_percent,
-                f"{rounds * every:,}",
-                f"{every:,}",
-            )
-
     def _round(self, step: int, model: Any, reason: str) -> None:
         members = self._members(step, reason)
         if not members:
@@ -287,29 +229,4 @@ class ProbeRunner:
             # On this rank alone, so nothing that goes wrong here may keep it from what all ranks do.
             with self._guard():
                 self._findings.tell(step, REGULAR if reason == TOKENS else reason, attempts, self._tokens_seen())
-        now = clock.monotonic()
-        self._budget.add_training(started - self._since)
-        self._budget.add_round(now - started, is_free=reason in (START, END))
-        self._since = now
-
-
-def checked_probes(probes: Sequence[Any]) -> list[Probe]:
-    """The probes, if each of them is one.
-
-    Raises:
-        ConfigError: one that has no name or cannot be called, or two of the same name.
-    """
-    if isinstance(probes, str) or not isinstance(probes, Sequence):
-        raise ConfigError(f"probes takes a list of probes, got {type(probes).__name__}")
-    names: set[str] = set()
-    for probe in probes:
-        if isinstance(probe, type) or not callable(probe) or not isinstance(getattr(probe, "name", None), str):
-            raise ConfigError(f"{probe!r} is no probe: a probe has a name and is called with the model")
-        try:
-            name = checked_name(probe.name, "probe")
-        except ProbeError as error:
-            raise ConfigError(str(error)) from None
-        if name in names:
-            raise ConfigError(f"two probes are named {name!r}: their results could not be told apart; rename one")
-        names.add(name)
-    return list(probes)
+        self._wishes.add_round(clock.monotonic() - started, is_free=reason in (START, END))

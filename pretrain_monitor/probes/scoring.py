@@ -217,6 +217,7 @@ class _Work:
             found[0, part] = logits.sub_(top.unsqueeze(-1)).exp_().sum(-1)
             found[1, part] = top
             found[2, part] = picked
+            del logits  # or they would be there beside the next ones
         return _Found(np.concatenate([row.owners for row in rows]), found)
 
     def _collect(self) -> None:

@@ -197,7 +197,7 @@ def test_what_changed_before_it_is_named():
 
 def test_what_changed_long_before_or_after_is_not():
     stream = run_with_probes(forgets=AT_ONCE)
-    config = {"schedule": [{"step": step, "note": f"at {step}"} for step in (100, 600)]}
+    config = {"schedule": [{"step": step, "note": f"at {step}"} for step in (100, 20 * EVERY + 1, 600)]}
     (found,) = about_probes(detect(stream, InstabilityDetector(config))[1])
     assert "changes" not in found.evidence
 

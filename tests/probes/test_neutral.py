@@ -84,3 +84,41 @@ def test_gradients_that_wait_for_the_next_step_are_left_alone():
     with neutral(model):
         model(torch.tensor([[4, 5, 6]]))
     assert all(torch.equal(a, p.grad) for a, p in zip(before, model.parameters(), strict=True))
+
+
+def test_a_backward_pass_of_a_probe_adds_to_no_gradient():
+    model = TinyGPT()
+    model.head(torch.ones(1, 32)).sum().backward()
+    held = {name: parameter.grad for name, parameter in model.named_parameters()}
+    before = {name: grad.clone() for name, grad in held.items() if grad is not None}
+    with neutral(model), torch.enable_grad():
+        model(torch.tensor([[4, 5, 6]])).sum().backward()
+        assert model.head.weight.grad is not None
+    # Those of the training itself, and not only equal ones: an optimizer or DDP may hold them.
+    assert all(parameter.grad is held[name] for name, parameter in model.named_parameters())
+    assert before and all(torch.equal(held[name], grad) for name, grad in before.items())
+
+
+def test_layers_are_not_told_that_the_mode_changes():
+    class Merging(nn.Linear):
+        """As layers with adapters do: their weights become others when they are told to evaluate."""
+
+        def train(self, mode=True):
+            if not mode:
+                self.weight.data += 1
+            return super().train(mode)
+
+    model = nn.Sequential(Merging(2, 2))
+    before = model[0].weight.clone()
+    with neutral(model):
+        assert not model[0].training
+        assert torch.equal(model[0].weight, before)
+    assert model[0].training
+    assert torch.equal(model[0].weight, before)
+
+
+def test_of_what_is_no_module_the_random_states_are_kept():
+    before = states()
+    with neutral("a model of another kind"):
+        torch.rand(3), np.random.rand(3), random.random()
+    assert states() == before

@@ -1,0 +1,31 @@
+"""Whether what a user gives as probes can be run as such."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import ConfigError
+from .base import Probe, ProbeError, checked_name
+
+
+def checked_probes(probes: Sequence[Any]) -> list[Probe]:
+    """The probes, if each of them is one.
+
+    Raises:
+        ConfigError: one that has no name or cannot be called, or two of the same name.
+    """
+    if isinstance(probes, str) or not isinstance(probes, Sequence):
+        raise ConfigError(f"probes takes a list of probes, got {type(probes).__name__}")
+    names: set[str] = set()
+    for probe in probes:
+        if isinstance(probe, type) or not callable(probe) or not isinstance(getattr(probe, "name", None), str):
+            raise ConfigError(f"{probe!r} is no probe: a probe has a name and is called with the model")
+        try:
+            name = checked_name(probe.name, "probe")
+        except ProbeError as error:
+            raise ConfigError(str(error)) from None
+        if name in names:
+            raise ConfigError(f"two probes are named {name!r}: their results could not be told apart; rename one")
+        names.add(name)
+    return list(probes)
