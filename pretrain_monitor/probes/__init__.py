@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .fact_probe import FactProbe
     from .facts import Fact, invent_facts, save_facts, training_texts
     from .perplexity import PerplexityProbe
+    from .probe_file import load_probes
     from .schedule import Scheduled
     from .tokenization import TokenizationProbe
 
@@ -29,6 +30,7 @@ _HOME = {
     "Scores": "base",
     "TokenizationProbe": "tokenization",
     "invent_facts": "facts",
+    "load_probes": "probe_file",
     "save_facts": "facts",
     "training_texts": "facts",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "Scores",
     "TokenizationProbe",
     "invent_facts",
+    "load_probes",
     "save_facts",
     "training_texts",
 ]
