@@ -16,6 +16,7 @@ from .bank import SignalBank
 from .context import RunContext
 from .early import EarlyLossRule
 from .incidents import IncidentTracker
+from .mix import PREFIX, SUFFIX, TrainingMix
 from .plateau import PlateauRule
 from .probe_failures import KEY as FAILURES
 from .probe_failures import ProbeFailures
@@ -77,11 +78,13 @@ class InstabilityDetector:
         self._tracker = IncidentTracker(
             self._bank, self._plateau, self._context, settings.merge_steps, settings.confirm_steps
         )
-        self._retention = RetentionRule(self._context)
+        self._mix = TrainingMix()
+        self._retention = RetentionRule(self._context, self._mix)
         self._failures = ProbeFailures()
         self._resumed_from: Any = None  # said by a sample of probes, meant for the next step
         self._names: tuple[str, ...] = ()
         self._uncharted: list[str] = []
+        self._shares: list[str] = []  # of domains in the tokens
         self._incidents: dict[str, Incident] = {}
         self._steps = 0
         self._alarms: list[Alarm] = []
@@ -117,6 +120,8 @@ class InstabilityDetector:
             self._resumed_from = None
         self._steps += 1
         alarms = self._bank.update(sample.step, self._charted(metrics))
+        if self._shares:
+            self._mix.update(sample.step, {name: metrics[name] for name in self._shares})
         loss = metrics.get("loss")
         is_early = self._early.seen < self.config.warmup_steps
         self._tracker.early_reference = self._early.reference if is_early else None
@@ -198,6 +203,7 @@ class InstabilityDetector:
             "context": self._context.state_dict(),
             "was_log": self._was_log,
             "tracker": self._tracker.state_dict(),
+            "mix": self._mix.state_dict(),
             "retention": self._retention.state_dict(),
             "failures": self._failures.state_dict(),
             "resumed_from": self._resumed_from,
@@ -216,6 +222,7 @@ class InstabilityDetector:
         self._context.load_state_dict(state["context"])
         self._was_log = state["was_log"]
         self._tracker.load_state_dict(state["tracker"])
+        self._mix.load_state_dict(state["mix"])
         self._retention.load_state_dict(state["retention"])
         self._failures.load_state_dict(state["failures"])
         self._resumed_from = state["resumed_from"]
@@ -227,6 +234,7 @@ class InstabilityDetector:
         if names != self._names:
             self._names = names
             self._uncharted = [name for name in names if not self._is_charted(name)]
+            self._shares = [name for name in self._uncharted if name.startswith(PREFIX) and name.endswith(SUFFIX)]
         if not self._uncharted:
             return metrics
         charted = dict(metrics)

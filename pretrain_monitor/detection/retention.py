@@ -10,11 +10,14 @@ from typing import Any
 from ..telemetry import Change, Event, Incident, Kind, Sample, Severity, Status
 from .context import RunContext
 from .messages import advise, describe
+from .mix import TrainingMix
 
 KEY = "retention"  # in the meta of a sample: where each domain of a round stands
 
 # Of a level that falls with the 20th root of the compute (Kaplan et al. 2020), what seven times the compute buys.
 CRITICAL = 0.10
+
+_NAMED_SHARES = 3
 
 _WORDS = ("domain", "metric")
 _STEPS = ("step", "best_step", "first_step", "good_step", "documents")
@@ -92,6 +95,7 @@ class _Open:
     domains: dict[str, _Lost]
     measured: int  # domains of the round in which most were
     changes: list[dict[str, Any]]
+    mix: list[dict[str, Any]]
 
     @property
     def onset_step(self) -> int:
@@ -109,10 +113,12 @@ class RetentionRule:
 
     Args:
         context: changes of the run, to be named where they came just before.
+        mix: what it trains on, to be named where it has changed since.
     """
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, mix: TrainingMix) -> None:
         self._context = context
+        self._mix = mix
         self._open: _Open | None = None
         self._last_id = ""
 
@@ -140,8 +146,8 @@ class RetentionRule:
             identity += "-2"
         self._last_id = identity
         domains = {standing.domain: _lost(standing) for standing in lost}
-        found = _Open(identity, step, step, _severity(domains), domains, measured, [])
-        found.changes = self._changes(found, step)
+        found = _Open(identity, step, step, _severity(domains), domains, measured, [], [])
+        found.changes, found.mix = self._changes(found, step), self._moved(found, step)
         return found
 
     def _go_on(self, step: int, found: _Open, standings: list[Standing]) -> list[Event]:
@@ -164,6 +170,8 @@ class RetentionRule:
             found.severity, found.detected_step = severity, step
         if len(found.domains) > known_before:
             found.changes = self._changes(found, step)
+        # A change of the mix shows better with each report, but one long after the loss is another matter.
+        found.mix = self._moved(found, min(step, 2 * found.opened_step - found.onset_step))
         if all(lost.is_over for lost in found.domains.values()):
             is_back = all(lost.is_followed for lost in found.domains.values())
             return [self._close(step, found, Status.RECOVERED if is_back else Status.PERSISTENT)]
@@ -178,6 +186,9 @@ class RetentionRule:
             for c in near
             if c.step <= step
         ]
+
+    def _moved(self, found: _Open, step: int) -> list[dict[str, Any]]:
+        return self._mix.changes(since=found.onset_step - 1, until=step)[:_NAMED_SHARES]
 
     def _close(self, step: int, found: _Open, status: Status) -> Event:
         self._open = None
@@ -200,6 +211,7 @@ class RetentionRule:
                 "domains": {name: lost.to_json() for name, lost in found.domains.items()},
                 "measured": found.measured,
                 "changes": [dict(change) for change in found.changes],
+                "mix": [dict(change) for change in found.mix],
             },
         }
 
@@ -223,8 +235,8 @@ def _told(step: int, found: _Open, status: Status) -> Incident:
     }
     if end_step is not None:
         evidence["steps_to_recovery"] = end_step - onset
-    if found.changes:
-        evidence["changes"] = found.changes
+    if found.changes or found.mix:
+        evidence["changes"] = found.changes + found.mix
     incident = Incident(
         id=found.id,
         kind=Kind.RETENTION_LOSS,
