@@ -28,8 +28,9 @@ def ratio(above: NDArray[np.float64], below: NDArray[np.int64]) -> tuple[float, 
     count = len(above)
     if count < 2:
         return value, math.nan
-    rest = above - value * below
-    return value, math.sqrt(count / (count - 1) * float((rest**2).sum())) / total
+    with np.errstate(invalid="ignore", over="ignore"):  # where a model holds a token for impossible
+        rest = above - value * below
+        return value, math.sqrt(count / (count - 1) * float((rest**2).sum())) / total
 
 
 def perplexity(nats_per_token: float) -> float:

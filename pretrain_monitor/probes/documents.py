@@ -128,10 +128,12 @@ def _token_rows(name: str, given: Any) -> Iterable[tuple[Ints, Ints | None]]:
         if labels is not None:
             marks = list(_rows(name, labels))
         elif mask is not None:
-            masks = _rows(name, mask)
-            marks = [np.where(seen != 0, row, _IGNORED) for row, seen in zip(rows, masks, strict=True)]
-        if any(mark is not None and mark.shape != row.shape for row, mark in zip(rows, marks, strict=True)):
+            marks = list(_rows(name, mask))
+        shapes = [row.shape if mark is None else mark.shape for row, mark in zip(rows, marks, strict=False)]
+        if len(marks) != len(rows) or shapes != [row.shape for row in rows]:
             raise ProbeError(f"domain {name!r}: input_ids and labels or attention_mask must have the same shape")
+        if labels is None and mask is not None:
+            marks = [np.where(seen != 0, row, _IGNORED) for row, seen in zip(rows, marks, strict=True)]
         yield from zip(rows, marks, strict=True)
     elif isinstance(given, Sequence) and isinstance(given[0], Mapping):
         for one in given:
@@ -146,10 +148,14 @@ def _rows(name: str, given: Any) -> Iterable[Ints]:
         values = given.detach().cpu().numpy()
     if hasattr(values, "ndim") and values.ndim == 1:
         values = [values]
+    if values is None or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
+        kind = type(given).__name__
+        raise ProbeError(f"domain {name!r}: token ids are a list of documents or a 2-D tensor, got {kind}")
     for value in values:
         row = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         if row.ndim != 1 or row.dtype.kind not in "iu":
-            raise ProbeError(f"domain {name!r}: token ids are whole numbers, one document a row; got {row.dtype}")
+            got = f"{row.dtype} in {row.ndim} dimensions"
+            raise ProbeError(f"domain {name!r}: token ids are whole numbers, one document a row; got rows of {got}")
         yield row.astype(np.int64)
 
 

@@ -28,6 +28,9 @@ class Findings:
 
     def recall(self, step: int) -> int | None:
         """Take back the rounds up to ``step``; the step of the last one."""
+        if step == 0:
+            # What begins once more has weights of its own, and is not held against those of then.
+            return None
         rounds: dict[int, dict[str, Scores]] = {}
         for record in self._monitor.past_probes(step):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,6 +75,8 @@ class LanguageModel:
         self.config = getattr(inner, "config", None)
         if self.is_hugging_face and getattr(self.config, "is_encoder_decoder", False):
             raise ProbeError(f"{type(inner).__name__} reads and writes separately: probes measure causal models only")
+        if self.is_hugging_face and type(inner).__name__.endswith("ForMaskedLM"):
+            raise ProbeError(f"{type(inner).__name__} sees what it is asked for: probes measure causal models only")
         self.context_length = _context_length(inner, context_length)
         self.vocabulary = _vocabulary(inner)
         self.device = _device(inner)
@@ -127,10 +129,9 @@ class LanguageModel:
         """
         extra = {} if sees is None else self._masked(sees, positions)
         if self._head is not None:
-            base, head = self._head
+            base, compute, width = self._head
             hidden = base(input_ids=ids, use_cache=False, **extra)[0]
             states = hidden.reshape(-1, hidden.shape[-1])
-            width, compute = head_width(head), head
         else:
             states = self._logits(ids, extra)
             states = states.reshape(-1, states.shape[-1])
@@ -169,14 +170,16 @@ class LanguageModel:
             output = self.module(ids)
         return _logits_in(output, ids, type(self.module).__name__)
 
-    def _separate_head(self, inner: Any) -> tuple[Any, Any] | None:
+    def _separate_head(self, inner: Any) -> tuple[Any, Any, int] | None:
         head = inner.get_output_embeddings()
         base = getattr(inner, "base_model", None)
         config = inner.config.get_text_config() if hasattr(inner.config, "get_text_config") else inner.config
         bends = any(getattr(config, name, None) not in (None, 1, 1.0) for name in _BENDING)
         if head is None or base is None or base is inner or bends or self.module is not inner:
             return None
-        return base, head
+        width = head_width(head)
+        # Without it, as in an adapter of the user's own around a layer, nobody knows how much to compute at a time.
+        return None if width is None else (base, head, width)
 
     def _compute_dtype(self) -> torch.dtype:
         if torch.is_autocast_enabled(self.device.type):
@@ -193,9 +196,12 @@ class LanguageModel:
         return {"attention_mask": mask, "position_ids": positions}
 
 
-def head_width(head: Any) -> int:
-    """Size of the vocabulary that an output layer predicts over."""
-    return int(getattr(head, "out_features", None) or head.weight.shape[0])
+def head_width(head: Any) -> int | None:
+    """Size of the vocabulary that an output layer predicts over; None if it does not say."""
+    width = getattr(head, "out_features", None)
+    if width is None and isinstance(weight := getattr(head, "weight", None), Tensor):
+        width = weight.shape[0]
+    return None if width is None else int(width)
 
 
 def language_model_in(model: nn.Module) -> nn.Module:
@@ -224,14 +230,7 @@ def _has_no_forward(model: nn.Module) -> bool:
 
 
 def _context_length(inner: Any, given: int | None) -> int:
-    known: Any = getattr(inner, "config", None)
-    if hasattr(known, "get_text_config"):
-        known = known.get_text_config()
-    if isinstance(known, Mapping):
-        values = [known.get(name) for name in _CONTEXT_NAMES]
-    else:
-        values = [getattr(place, name, None) for place in (known, inner) for name in _CONTEXT_NAMES]
-    largest = next((value for value in values if isinstance(value, int) and value > 0), None)
+    largest = _said_by_model(inner, _CONTEXT_NAMES)
     if given is not None:
         if largest is not None and given > largest:
             raise ProbeError(f"context_length={given}: the model reads {largest} tokens at most")
@@ -240,6 +239,18 @@ def _context_length(inner: Any, given: int | None) -> int:
         raise ProbeError("nothing in the model says how many tokens it can read: give context_length")
     # Many configurations name a length that the model is not trained on yet.
     return min(largest, _LONGEST)
+
+
+def _said_by_model(inner: Any, names: Sequence[str]) -> int | None:
+    """A size that a model's configuration, or the model itself, gives under the first of these names that it has."""
+    config: Any = getattr(inner, "config", None)
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config()
+    if isinstance(config, Mapping):
+        values = [config.get(name) for name in names]
+    else:
+        values = [getattr(place, name, None) for place in (config, inner) for name in names]
+    return next((value for value in values if isinstance(value, int) and value > 0), None)
 
 
 def _vocabulary(inner: Any) -> int | None:
@@ -251,7 +262,12 @@ def _vocabulary(inner: Any) -> int | None:
         table = None
     if isinstance(table, nn.Embedding):
         return table.num_embeddings
-    return max((m.num_embeddings for m in inner.modules() if isinstance(m, nn.Embedding)), default=None)
+    sizes = {module.num_embeddings for module in inner.modules() if isinstance(module, nn.Embedding)}
+    # One with a row for each position may be the largest. Token embeddings are often padded beyond the vocabulary.
+    known = _said_by_model(inner, ("vocab_size",))
+    if known is not None and any(size >= known for size in sizes):
+        return min(size for size in sizes if size >= known)
+    return max(sizes - {_said_by_model(inner, _CONTEXT_NAMES)} or sizes, default=None)
 
 
 def _device(module: nn.Module) -> torch.device:

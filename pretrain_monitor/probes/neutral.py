@@ -64,16 +64,16 @@ def _restore_random(states: dict[str, Any]) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
-# A module, the name of its buffer, the buffer, how often it had been written to, and what it held.
-_Kept = tuple[nn.Module, str, Tensor, int, Tensor]
+# A module, the name of its buffer, the buffer, how often it had been written to, and what it held; None where there is
+# a place for a buffer that the first forward pass will make.
+_Kept = tuple[nn.Module, str, Tensor | None, int, Tensor | None]
 
 
 def _kept_buffers(model: nn.Module) -> list[_Kept]:
     return [
-        (module, name, buffer, buffer._version, buffer.clone())
+        (module, name, buffer, 0, None) if buffer is None else (module, name, buffer, buffer._version, buffer.clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
-        if buffer is not None
     ]
 
 
@@ -82,7 +82,7 @@ def _restore_buffers(kept: list[_Kept]) -> None:
     with torch.no_grad():
         for module, name, buffer, version, value in kept:
             module._buffers[name] = buffer
-            if buffer._version != version:
+            if buffer is not None and value is not None and buffer._version != version:
                 buffer.copy_(value)
 
 

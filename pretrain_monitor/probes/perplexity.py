@@ -76,6 +76,8 @@ class PerplexityProbe:
         self._prefix = "heldout" if name == "heldout" else f"heldout/{name}"
         if not domains:
             raise ProbeError("PerplexityProbe needs at least one domain: {name: texts, files or token ids}")
+        if not isinstance(domains, Mapping):
+            raise ProbeError(f"domains is a {type(domains).__name__}: give {{name: texts, files or token ids}}")
         for domain in domains:
             if checked_name(domain, "domain") in _RESERVED:
                 raise ProbeError(f"domain {domain!r}: that is the name of an average; choose another one")

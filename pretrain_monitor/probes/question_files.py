@@ -169,6 +169,8 @@ def _choices(given: Any, where: str) -> list[str]:
         raise ProbeError(f"{where}: choices is a list of two or more texts")
     if not all(one.strip() for one in given):
         raise ProbeError(f"{where}: a choice is blank")
+    for one in given:
+        _check_spelling(one, where)
     return list(given)
 
 
@@ -176,7 +178,15 @@ def _text(line: Mapping[str, Any], key: str, where: str, *, allow_empty: bool = 
     text = line[key]
     if not isinstance(text, str) or not (allow_empty or text.strip()):
         raise ProbeError(f"{where}: {key} is {text!r}; give a text")
+    _check_spelling(text, where)
     return text
+
+
+def _check_spelling(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ProbeError(f"{where}: half of a surrogate pair, which has no bytes in UTF-8: repair this text") from None
 
 
 def _appended(context: str, text: str, delimiter: str) -> str:

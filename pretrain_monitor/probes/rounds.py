@@ -48,6 +48,8 @@ class Round:
         Raises:
             KeyError, TypeError, ValueError: the record is damaged, or of a form that only a newer version knows.
         """
+        if not isinstance(record["scores"], Mapping) or type(record["step"]) is not int:
+            raise TypeError("scores by domain of a step are expected")
         scores = {str(domain): scores_from_json(part) for domain, part in record["scores"].items()}
         return cls(
             record["step"], record["probe"], record["reason"], float(record["seconds"]), scores, tuple(record["notes"])
@@ -71,9 +73,18 @@ def scores_from_json(record: Mapping[str, Any]) -> Scores:
     Raises:
         KeyError, TypeError, ValueError: not in the form that ``scores_to_json`` gives.
     """
-    nats = np.array([float(value) for value in record["nats"]])
-    tokens, sizes = (np.array(record[name], dtype=np.int64) for name in ("tokens", "bytes"))
-    right = None if record.get("right") is None else np.array(record["right"], dtype=np.float64)
+    if not isinstance(record, Mapping):
+        raise TypeError(f"scores are {type(record).__name__}")
+    try:
+        nats = np.array([float(value) for value in record["nats"]])
+        tokens, sizes = (np.array(record[name], dtype=np.int64) for name in ("tokens", "bytes"))
+        right = None if record.get("right") is None else np.array(record["right"], dtype=np.float64)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    if any(part.ndim != 1 for part in (nats, tokens, sizes, *([] if right is None else [right]))):
+        raise ValueError("scores are a list, a number for each document")
+    if (tokens < 0).any() or (sizes < 0).any():
+        raise ValueError("fewer than no tokens or bytes")
     lengths = {len(part) for part in (nats, tokens, sizes, *([] if right is None else [right]))}
     if len(lengths) != 1:
         raise ValueError(f"scores of different lengths: {sorted(lengths)}")

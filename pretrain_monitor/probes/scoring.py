@@ -199,7 +199,9 @@ class _Work:
         ids = padded(rows)
         width = ids.shape[1]
         flat = np.concatenate([row.at + number * width for number, row in enumerate(rows)])
-        targets = torch.from_numpy(np.concatenate([row.targets for row in rows])).to(device, non_blocking=True)
+        wanted = np.concatenate([row.targets for row in rows])
+        largest = int(wanted.max(initial=0))
+        targets = torch.from_numpy(wanted).to(device, non_blocking=True)
         sees = positions = None
         if trees := [row.tree for row in rows if row.tree is not None]:
             sees, positions = (torch.from_numpy(part).to(device) for part in padded_masks(trees, width))
@@ -211,6 +213,12 @@ class _Work:
             sees=sees,
             positions=positions,
         ):
+            if largest >= logits.shape[-1]:
+                # Fewer than its embedding knows, or it has none. To look for one would end the process on CUDA.
+                raise ProbeError(
+                    f"the tokenizer gives token {largest}, the model predicts {logits.shape[-1]:,}: it was trained "
+                    "with another tokenizer; give that one"
+                )
             top = logits.amax(-1)
             picked = logits.gather(-1, targets[part].to(logits.device).unsqueeze(-1)).squeeze(-1)
             # Written out: torch's own cross entropy takes twice as long and twice the memory, and rounds the logarithm.
@@ -245,10 +253,12 @@ def _less_padded(rows: Sequence[Row], batch: list[int], allowed: int) -> list[li
 
 
 def _check_ids(model: LanguageModel, rows: Sequence[Row]) -> None:
-    if model.vocabulary is None:
-        return
+    # On CUDA a token that is none would end the training, and with it the process.
+    smallest = min((int(min(row.ids.min(initial=0), row.targets.min(initial=0))) for row in rows), default=0)
+    if smallest < 0:
+        raise ProbeError(f"{smallest} is among the token ids: leave out what is no token; labels say what is scored")
     largest = max((int(max(row.ids.max(initial=0), row.targets.max(initial=0))) for row in rows), default=0)
-    if largest >= model.vocabulary:
+    if model.vocabulary is not None and largest >= model.vocabulary:
         raise ProbeError(
             f"the tokenizer gives token {largest}, the model knows {model.vocabulary:,}: it was trained with another "
             "tokenizer; give that one"

@@ -90,7 +90,7 @@ def _json_lines(stream: BinaryIO | gzip.GzipFile, path: Path, name: str, field: 
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as problem:
+        except (ValueError, RecursionError) as problem:  # also a number of too many digits
             raise ProbeError(f"{path} line {number} is not JSON: {one_line(problem)}") from None
         if not isinstance(row, dict):
             raise ProbeError(f"{path} line {number} is no object: each line is one, such as {{{field!r}: ...}}")

@@ -33,8 +33,13 @@ def find_files(given: Any, root: Path | None = None) -> list[tuple[Path, str]]:
     for pattern in patterns:
         if not isinstance(pattern, str) and not hasattr(pattern, "__fspath__"):
             raise ProbeError(f"files: {pattern!r} is {type(pattern).__name__}; give paths, patterns or folders")
-        for path, name in _expanded(Path(pattern).expanduser(), root or Path()):
-            found.setdefault(path, name)
+        if not str(pattern).strip():
+            raise ProbeError("files: an empty path; give a path, a pattern or a folder")
+        try:
+            for path, name in _expanded(Path(pattern).expanduser(), root or Path()):
+                found.setdefault(path, name)
+        except (OSError, RuntimeError) as problem:  # a name that is too long, the home of nobody
+            raise ProbeError(f"files: {str(pattern)[:80]!r} cannot be looked for: {one_line(problem)[:120]}") from None
     return list(found.items())
 
 
@@ -65,7 +70,7 @@ def find_in_stdlib(given: Any) -> list[tuple[Path, str]]:
     found = [
         (path, name)
         for path, name in find_files(given, root)
-        if not _NOT_THE_LIBRARY.intersection(path.relative_to(root).parts)
+        if path.is_relative_to(root) and not _NOT_THE_LIBRARY.intersection(path.relative_to(root).parts)
     ]
     if not found:
         raise ProbeError(f"stdlib: {given!r} matches only tests or other packages in {root}")
@@ -109,11 +114,21 @@ def _expanded(pattern: Path, root: Path) -> Iterator[tuple[Path, str]]:
         fixed = _fixed_part(pattern)
         # By the parts of their names and not by the string: "a-b/c" sorts before "a/c" as a string.
         found = sorted((Path(name).parts, root / name) for name in names if (root / name).is_file())
+        found = _without_loops(found)
         if not found:
             raise ProbeError(f"no file matches {str(path)!r}")
         yield from ((file, Path(*parts).relative_to(fixed).as_posix()) for parts, file in found)
     else:
         raise ProbeError(f"file {str(path)!r} does not exist")
+
+
+def _without_loops(found: list[tuple[tuple[str, ...], Path]]) -> list[tuple[tuple[str, ...], Path]]:
+    """Each file once: a link to a folder above it leads to the same ones again, forty times."""
+    shortest: dict[Path, tuple[str, ...]] = {}
+    for parts, path in sorted(found, key=lambda one: len(one[0])):
+        shortest.setdefault(path.resolve(), parts)
+    kept = set(shortest.values())
+    return [(parts, path) for parts, path in found if parts in kept]
 
 
 def _fixed_part(pattern: Path) -> Path:

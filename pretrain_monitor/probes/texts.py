@@ -99,6 +99,8 @@ def _opened(given: Any) -> tuple[Iterator[Text], int | None]:
         return _from_files(_files_of_one(given), None, None), None
     if isinstance(given, Mapping):
         return _from_settings(given)
+    if isinstance(given, set | frozenset):
+        raise ProbeError("a set is in another order each time the program runs; give a list of texts")
     if isinstance(given, Iterable) and not isinstance(given, bytes):
         items = list(given)
         if items and all(_is_path(item) for item in items):

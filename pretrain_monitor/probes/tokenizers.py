@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,11 +78,21 @@ def as_tokenizer(given: Any) -> Tokenizer:
         return load_tokenizer(given)
     if callable(given):
         name = getattr(given, "__name__", type(given).__name__)
-        return Tokenizer(name, lambda texts: [list(map(int, given(text))) for text in texts])
+        return Tokenizer(name, lambda texts: [_as_ids(given(text), name) for text in texts])
     raise ProbeError(
         f"tokenizer of type {type(given).__name__}: give one of transformers, tokenizers, tiktoken or sentencepiece, "
         "the path of a tokenizer.json or of a model directory, or a function from text to token ids"
     )
+
+
+def _as_ids(found: Any, name: str) -> list[int]:
+    try:
+        return [operator.index(token) for token in found]
+    except TypeError:
+        raise ProbeError(
+            f"tokenizer {name} gives {type(found).__name__} that is no list of whole numbers: a function takes a text "
+            "and returns its token ids"
+        ) from None
 
 
 def _of_transformers(given: Any) -> Tokenizer:

@@ -122,3 +122,20 @@ def test_of_what_is_no_module_the_random_states_are_kept():
     with neutral("a model of another kind"):
         torch.rand(3), np.random.rand(3), random.random()
     assert states() == before
+
+
+def test_a_buffer_that_the_first_forward_pass_makes_is_made_by_the_training():
+    class Lazy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("table", None)
+
+        def forward(self, x):
+            if self.table is None:
+                self.table = torch.ones(len(x))
+            return x * self.table
+
+    model = Lazy()
+    with neutral(model):
+        model(torch.ones(3))
+    assert model.table is None

@@ -153,3 +153,35 @@ def test_the_same_documents_have_the_same_key_and_others_another():
     assert key(["one", "two"]) == key(["one", "two"])
     assert key(["one", "two"]) != key(["one", "too"])
     assert key(["one", "two"]) != key(["one", "two"], context_length=8)
+
+
+@pytest.mark.parametrize("domains", [["some text"], "texts.txt"])
+def test_domains_have_names(domains):
+    with pytest.raises(ProbeError, match="texts, files or token ids"):
+        PerplexityProbe(domains, letters)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (torch.tensor(3), "a list of documents or a 2-D tensor, got Tensor"),
+        ({"input_ids": None}, "a list of documents or a 2-D tensor, got NoneType"),
+        (torch.zeros(2, 2, 2, dtype=torch.long), "got rows of int64 in 2 dimensions"),
+        ({"input_ids": [[1, 2], [3, 4]], "labels": [[1, 2]]}, "must have the same shape"),
+        ({"input_ids": [[1, 2], [3, 4]], "attention_mask": [[1, 1]]}, "must have the same shape"),
+    ],
+)
+def test_token_ids_in_another_form_are_told_in_one_line(given, line):
+    with pytest.raises(ProbeError, match=line):
+        PerplexityProbe({"text": given})
+
+
+def test_a_token_held_for_impossible_makes_an_infinite_loss_and_no_warning():
+    class Sure(TinyGPT):
+        def forward(self, input_ids):
+            logits = super().forward(input_ids)
+            logits[..., 98:] = -math.inf
+            return logits
+
+    result = PerplexityProbe({"text": ["aaa", "zzz"]}, letters)(Sure())
+    assert result["heldout/text/loss"] == math.inf

@@ -144,3 +144,11 @@ def test_what_is_not_there_or_not_questions_is_refused(tmp_path):
         load_suite("none", [{"text": "T", "target": "t"}, {"a": 1}])
     with pytest.raises(ProbeError, match="suite none has no questions"):
         load_suite("none", [])
+
+
+@pytest.mark.parametrize(
+    "line", [{"question": "\ud800", "choices": ["a", "b"]}, {"question": "q", "choices": ["a", "\ud800"]}]
+)
+def test_half_of_a_surrogate_pair_is_told_with_its_question(line):
+    with pytest.raises(ProbeError, match="question 1: half of a surrogate pair"):
+        load_suite("s", [{**line, "answer": 0}])

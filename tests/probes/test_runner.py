@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
@@ -11,7 +12,7 @@ import torch
 from pretrain_monitor import read_run
 from pretrain_monitor.callbacks.loop import LoopMonitor
 from pretrain_monitor.config import ConfigError
-from pretrain_monitor.probes import PerplexityProbe, Scheduled
+from pretrain_monitor.probes import PerplexityProbe, ProbeResult, Scheduled
 from pretrain_monitor.probes.tokenizers import Tokenizer
 from tests.probes.tiny_models import TinyGPT, letters
 from tests.probes.watched_loops import QUIET, records, rounds, train
@@ -152,7 +153,7 @@ def test_results_that_are_no_numbers_are_a_failure_like_any_other(tmp_path, capl
             return {"value": "high"}
 
     train(12, tmp_path, [Wordy()])
-    assert "probe wordy at step 10: ValueError" in caplog.text
+    assert "probe wordy at step 10: a probe returns numbers, and 'value' is 'high'" in caplog.text
 
 
 def test_when_rounds_take_too_long_they_come_less_often_and_that_is_said_once(tmp_path, caplog):
@@ -224,3 +225,70 @@ def test_a_model_whose_logits_are_nan_gives_nan_and_training_goes_on(tmp_path, c
     train(12, tmp_path, [Lost(TEXTS, BYTES)])
     found = [s for s in read_run(tmp_path) if "loss" not in s.metrics]
     assert np.isnan(found[0].metrics["heldout/one/loss"])
+
+
+def test_a_training_that_begins_once_more_has_a_baseline_of_its_own(tmp_path):
+    for _ in range(2):
+        train(12, tmp_path, [a_probe()], schedule={"at_start": True})
+    assert rounds(tmp_path) == [(0, "start"), (10, "regular")] * 2
+    starts = [r["meta"]["retention"] for r in records(tmp_path) if r["type"] == "sample" and r["step"] == 0]
+    assert all(change["is_first"] for changes in starts for change in changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (None, "a probe returns a mapping from names to numbers, this one returned NoneType"),
+        ({"a": {"b": 1.0}}, "a probe returns numbers, and 'a' is dict"),
+        ({"a": torch.ones(3)}, "a probe returns numbers, and 'a' is Tensor of shape (3,)"),
+        ({"a": 10**400}, "'a' is a number too large for a float"),
+        ({"a\x1b[31m": 1.0}, "give a name that can be printed"),
+        ({"\ud800": 1.0}, "give a name that can be printed"),
+        ({"": 1.0}, "give a name that can be printed"),
+        (ProbeResult({"a": 1.0}, {"heldout/a": "none"}), "scores of 'heldout/a' are Scores, this probe returned str"),
+    ],
+)
+def test_a_result_that_nothing_could_take_is_one_line_and_other_probes_go_on(tmp_path, caplog, found, line):
+    class Odd:
+        name = "odd"
+
+        def __call__(self, model):
+            return found
+
+    train(20, tmp_path, [Odd(), a_probe()])
+    assert caplog.text.count("it is switched off, training goes on") == 1
+    assert line in caplog.text
+    assert rounds(tmp_path) == [(10, "regular"), (20, "regular")]
+
+
+def test_a_probe_that_ends_as_programs_do_does_not_end_the_training(tmp_path, caplog):
+    class Program:
+        name = "program"
+
+        def __call__(self, model):
+            raise SystemExit(3)
+
+    train(12, tmp_path, [Program()])
+    assert "probe program at step 10: SystemExit: 3; it is switched off" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record.update(scores=[1, 2]),
+        lambda record: record["scores"].update({"heldout/one": 5}),
+        lambda record: [part.update(tokens=[10**30] * len(part["nats"])) for part in record["scores"].values()],
+        lambda record: [part.update(tokens=[[1, 2]] * len(part["nats"])) for part in record["scores"].values()],
+        lambda record: [part.update(tokens=[-1] * len(part["nats"])) for part in record["scores"].values()],
+    ],
+)
+def test_a_damaged_round_in_the_run_log_is_left_out_and_probes_go_on(tmp_path, caplog, damage):
+    train(20, tmp_path, [a_probe()])
+    found = records(tmp_path)
+    damage(next(record for record in found if record["type"] == "probe" and record["step"] == 20))
+    lines = [json.dumps(record, separators=(",", ":")) for record in found]
+    (tmp_path / "run.jsonl").write_text("\n".join(lines) + "\n")
+    train(30, tmp_path, [a_probe()], start_step=20)
+    assert caplog.text.count("cannot be read and is left out") == 1
+    last = [r for r in records(tmp_path) if r["type"] == "sample" and "retention" in (r.get("meta") or {})][-1]
+    assert {(last["step"], change["previous_step"]) for change in last["meta"]["retention"]} == {(30, 10)}

@@ -207,3 +207,56 @@ def test_progress_counts_every_token_once():
     rows = [plain_row(list(range(10)), 1, n) for n in range(7)]
     score(LanguageModel(Uniform(), context_length=16), rows, 7, batch_tokens=20, progress=lambda *a: seen.append(a))
     assert seen == [(18, 63), (36, 63), (54, 63), (63, 63)]
+
+
+class Adapted(nn.Module):
+    """A layer with something of the user's own around it."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer, self.more = layer, nn.Linear(layer.in_features, layer.out_features, bias=False)
+
+    def forward(self, x):
+        return self.layer(x) + self.more(x)
+
+
+def test_a_head_that_does_not_say_how_wide_it_is_is_computed_with_the_model():
+    model, texts = tiny_gpt2(), texts_of()
+    model.lm_head = Adapted(model.lm_head)
+    assert nats_of(model, texts) == pytest.approx([direct_nats(model, ids) for ids in texts], rel=1e-5)
+
+
+class Narrow(TinyGPT):
+    """Predicts fewer tokens than its padded embedding holds."""
+
+    def forward(self, input_ids):
+        return super().forward(input_ids)[..., :100]
+
+
+@pytest.mark.parametrize(
+    ("model", "texts", "line"),
+    [
+        (TinyGPT(), [[1, 2, -100, 5]], "-100 is among the token ids"),
+        (Narrow(), [[1, 2, 120]], "the tokenizer gives token 120, the model predicts 100"),
+        (TinyGPT(vocabulary=100, context=1024), [[1, 120, 2]], "the tokenizer gives token 120, the model knows 100"),
+    ],
+    ids=["negative", "narrow head", "more places than tokens"],
+)
+def test_a_token_that_would_end_the_process_on_cuda_is_told_before_it_is_looked_up(model, texts, line):
+    with pytest.raises(ProbeError, match=line):
+        nats_of(model, texts)
+
+
+def test_of_several_embeddings_the_one_that_the_configuration_tells_of_is_the_vocabulary():
+    model = TinyGPT(vocabulary=128, context=64)
+    model.kinds = nn.Embedding(5000, 4)
+    model.config = {"vocab_size": 100, "block_size": 64}
+    assert LanguageModel(model).vocabulary == 128
+
+
+def test_a_model_that_sees_what_it_is_asked_for_is_no_causal_model():
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    with pytest.raises(ProbeError, match="BertForMaskedLM sees what it is asked for"):
+        LanguageModel(BertForMaskedLM(BertConfig(vocab_size=256, **sizes)))

@@ -252,3 +252,32 @@ def test_texts_that_are_not_parallel_are_told(given: Any, told: str):
         load_parallel("book", given)
     assert told in str(caught.value)
     assert str(caught.value).startswith("parallel texts 'book'")
+
+
+def test_a_link_to_a_folder_above_does_not_repeat_the_documents(tmp_path: Path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "b.txt").write_text("one")
+    (tmp_path / "sub" / "c.txt").write_text("two")
+    (tmp_path / "a").symlink_to(tmp_path)
+    found = load_domain("d", str(tmp_path / "**" / "*.txt"))
+    assert [(one.id, one.text) for one in found] == [("b.txt", "one"), ("sub/c.txt", "two")]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("", "an empty path"),
+        ("a" * 900, "cannot be looked for"),
+        ("~nobody-of-this-name/x.txt", "cannot be looked for"),
+        ({"a", "b"}, "a set is in another order each time"),
+        ({"stdlib": "/etc/host*"}, "matches only tests or other packages"),
+    ],
+)
+def test_a_place_that_cannot_be_looked_at_is_told_in_one_line(given: Any, line: str):
+    assert line in message(given)
+
+
+def test_a_number_of_too_many_digits_is_no_json(tmp_path: Path):
+    file = tmp_path / "long.jsonl"
+    file.write_text('{"text": ' + "1" * 5000 + "}")
+    assert "line 1 is not JSON" in message(str(file))

@@ -189,7 +189,7 @@ def broken(text: str) -> list[int]:
         ({"domains": {"d": ["x", "y"]}, "tokenizer": broken}, "fails on documents '0' to '1': cannot read this"),
         ({"domains": {"d": ["x", "y"]}, "tokenizer": lambda text: []}, "makes no token of any of the 2 documents"),
         ({"domains": {"d": ["x"]}, "tokenizer": lambda text: [-1]}, "gave the token -1"),
-        ({"domains": {"d": ["x"]}, "tokenizer": lambda text: ["piece"]}, "invalid literal for int()"),
+        ({"domains": {"d": ["x"]}, "tokenizer": lambda text: ["piece"]}, "no list of whole numbers"),
     ],
 )
 def test_what_cannot_be_measured_is_told_in_one_line(given: dict[str, Any], told: str):

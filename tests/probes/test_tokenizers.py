@@ -104,3 +104,9 @@ def test_a_package_that_is_there_and_broken_is_not_called_missing(tmp_path: Path
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sentencepiece", raising=False)
     assert "(importing it fails: No module named 'no_such_module')" in told(tmp_path / "a.model")
+
+
+@pytest.mark.parametrize("found", [None, ["piece"], {"input_ids": [1]}, [1.5]])
+def test_a_function_that_gives_no_token_ids_is_told_so(found: Any):
+    with pytest.raises(ProbeError, match="that is no list of whole numbers"):
+        as_tokenizer(lambda text: found).encode("x")
