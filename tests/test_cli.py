@@ -179,9 +179,11 @@ def test_replay_works_without_torch(eventful: dict[str, Path]):
     assert "spike" in done.stdout
 
 
-def test_a_probe_without_torch_says_what_to_install():
+def test_a_probe_without_torch_says_what_to_install(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
     done = subprocess.run(
-        [sys.executable, "-c", NO_TORCH, "probe", "model", "--probes", "quick"],
+        [sys.executable, "-c", NO_TORCH, "probe", str(tmp_path), "--probes", "quick"],
         capture_output=True,
         text=True,
         timeout=60,

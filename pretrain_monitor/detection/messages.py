@@ -169,7 +169,9 @@ def _retention(evidence: Mapping[str, Any]) -> str:
     )
     text += f" ({_percent(facts['relative'])}"
     if facts["lower"] is not None:
-        low, high = (_percent(facts[side] / facts["best"]) for side in ("lower", "upper"))
+        # Of a text that was known by heart there is no share.
+        is_share = facts["best"] > 0
+        low, high = (_percent(facts[s] / facts["best"]) if is_share else f"{facts[s]:+.3g}" for s in ("lower", "upper"))
         text += f", 95 % interval {low} to {high}"
     text += ")"
     if others:
@@ -196,7 +198,7 @@ def _probe_failure(incident: Incident) -> str:
     facts = incident.evidence
     times = f" and {facts['failures'] - 1:,} times since" if facts["failures"] > 1 else ""
     text = f"probe {facts['probe']} failed at step {incident.onset_step:,}{times}: {facts['problem']}"
-    return f"{text}; {_STILL[incident.kind] if incident.status is Status.PERSISTENT else 'it is tried again'}"
+    return f"{text}; {_STILL[incident.kind]}" if incident.status is Status.PERSISTENT else text
 
 
 def _learning_rate(change: Mapping[str, Any], step: int) -> str:

@@ -32,7 +32,7 @@ class Course:
 
     def add(self, step: int, value: float, error: float | None) -> None:
         self.last, self.error = (step, value), error
-        if (value < self.best[1]) == self.is_less_better and value != self.best[1]:
+        if math.isnan(self.best[1]) or (value < self.best[1] if self.is_less_better else value > self.best[1]):
             self.best = step, value
 
 

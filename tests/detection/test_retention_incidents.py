@@ -283,3 +283,10 @@ def test_all_domains_that_get_worse_together_are_named_as_all():
     (found,) = about_probes(detect(run_with_probes(forgets=forgets))[1])
     assert len(found.signals) == 5
     assert "and 1 more: all 5 domains that were measured" in found.message
+
+
+def test_a_text_that_was_known_by_heart_and_is_forgotten_is_told_like_any_other():
+    detector = InstabilityDetector()
+    entry = {**told(LAW, 200, 0.3, is_loss=True), "best": 0.0, "lower": 0.2, "upper": 0.4}
+    (event,) = detector.update(Sample(200, {}, meta={"probes": {}, "retention": [entry]}))
+    assert "95 % interval +0.2 to +0.4" in event.incident.message

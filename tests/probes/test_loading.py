@@ -106,15 +106,16 @@ def test_a_device_that_is_not_here_is_refused_with_those_that_are():
 
 
 def test_the_peak_of_memory_begins_anew_each_time():
-    large = torch.ones(30_000_000)
+    # More than the 32 MB up to which an allocator may keep memory that was given back.
+    large = torch.ones(60_000_000)
     del large
     memory = PeakMemory(CPU)
     before = memory.bytes()
-    small = torch.ones(5_000_000)
+    small = torch.ones(25_000_000)
     after = memory.bytes()
     del small
     if before is None or after is None:
         # Only Linux tells, and only this.
         assert (before, after) == (None, None)
     else:
-        assert 15e6 < after - before < 80e6
+        assert 80e6 < after - before < 200e6

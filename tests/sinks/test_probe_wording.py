@@ -49,3 +49,12 @@ def test_nan_is_shown_and_is_never_the_best():
     line = courses.add(a_round(1, {"heldout/x/bits_per_byte": float("nan")}))
     assert "x nan" in line.lower()
     assert courses.by_name["x"].best == (0, 2.0)
+
+
+def test_a_first_nan_is_not_the_best_for_ever():
+    courses = ProbeCourses()
+    courses.add(a_round(0, {"heldout/x/bits_per_byte": float("nan"), "task/y/accuracy": float("nan")}))
+    courses.add(a_round(1, {"heldout/x/bits_per_byte": 2.0, "task/y/accuracy": 0.2}))
+    courses.add(a_round(2, {"heldout/x/bits_per_byte": 3.0, "task/y/accuracy": float("nan")}))
+    assert courses.by_name["x"].best == (1, 2.0)
+    assert courses.by_name["y"].best == (1, 0.2)
