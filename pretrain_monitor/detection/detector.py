@@ -109,7 +109,10 @@ class InstabilityDetector:
         self.last_step = sample.step
         metrics = _bounded(sample.metrics)
         self._context.update(sample.step, metrics, sample.meta, sample.tokens_seen)
-        told = [*self._retention.update(sample), *self._failures.update(sample)] if sample.meta else []
+        told: list[Event] = []
+        if sample.meta:
+            told += self._retention.update(sample, on_hold=self._tracker.has_open_alert)
+            told += self._failures.update(sample)
         meta = sample.meta
         if _is_of_probes(metrics, meta):
             self._resumed_from = (meta or {}).get("resumed_from", self._resumed_from)

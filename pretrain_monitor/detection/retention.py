@@ -122,15 +122,20 @@ class RetentionRule:
         self._open: _Open | None = None
         self._last_id = ""
 
-    def update(self, sample: Sample) -> list[Event]:
-        """Events of one sample; none for one that carries no round."""
+    def update(self, sample: Sample, *, on_hold: bool = False) -> list[Event]:
+        """Events of one sample; none for one that carries no round.
+
+        Args:
+            on_hold: an alert about the training itself is open. What is lost while the loss is up is the same trouble
+                and told already; whether it stays lost is told by the first round after it.
+        """
         entries = sample.meta.get(KEY) if sample.meta else None
         if not isinstance(entries, list | tuple):
             return []
         standings = [found for entry in entries if (found := Standing.of(entry)) is not None]
         lost = [standing for standing in standings if standing.is_loss]
         if self._open is None:
-            if not lost:
+            if not lost or on_hold:
                 return []
             self._open = self._begin(sample.step, lost, len(standings))
             return [self._event(sample.step, self._open, Change.OPENED)]

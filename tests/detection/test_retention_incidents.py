@@ -290,3 +290,20 @@ def test_a_text_that_was_known_by_heart_and_is_forgotten_is_told_like_any_other(
     entry = {**told(LAW, 200, 0.3, is_loss=True), "best": 0.0, "lower": 0.2, "upper": 0.4}
     (event,) = detector.update(Sample(200, {}, meta={"probes": {}, "retention": [entry]}))
     assert "95 % interval +0.2 to +0.4" in event.incident.message
+
+
+@pytest.mark.parametrize("is_still_lost", [True, False])
+def test_what_is_lost_while_the_loss_is_up_is_told_only_if_it_stays_lost(is_still_lost: bool):
+    run = healthy_run(700, seed=4)
+    run["loss"][400:430] *= 1.6
+    detector = InstabilityDetector()
+    for sample in samples(run):
+        detector.update(sample)
+        if sample.step in (410, 600):
+            entry = told(LAW, sample.step, 1.2, is_loss=sample.step == 410 or is_still_lost)
+            detector.update(Sample(sample.step, {}, meta={"probes": {}, "retention": [entry]}))
+    found = {str(incident.kind): incident for incident in detector.incidents if incident.is_alert}
+    assert found["spike"].status is Status.RECOVERED
+    assert ("retention_loss" in found) is is_still_lost
+    if is_still_lost:
+        assert found["retention_loss"].detected_step == 600
