@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -103,7 +104,8 @@ def _restore_gradients(held: list[tuple[nn.Parameter, Tensor | None]]) -> None:
 
 @contextmanager
 def _eagerly() -> Iterator[None]:
-    if not hasattr(torch.compiler, "set_stance"):  # torch < 2.6
+    # Where nobody has loaded the compiler nothing is compiled, and to load it takes seconds. torch < 2.6 has no stances.
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         yield
         return
     with torch.compiler.set_stance("force_eager"):

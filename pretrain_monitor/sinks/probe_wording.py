@@ -14,6 +14,7 @@ from ..telemetry import Sample
 
 _MOST = 6  # domains named in a line
 _MAX_WIDTH = 100
+_MAX_ROWS = 20
 
 # The part of a metric's name that people read, whether less of it is better, and what it is called.
 _READ = {"bits_per_byte": (True, "bits per byte"), "loss": (True, "loss"), "accuracy": (False, "accuracy")}
@@ -29,6 +30,12 @@ class Course:
     last: tuple[int, float]
     is_less_better: bool
     error: float | None = None  # standard error of the last one
+
+    @property
+    def share_lost(self) -> float:
+        """How far the last value is from the best, as a share of that; infinite for NaN."""
+        lost = abs(self.last[1] - self.best[1]) / max(abs(self.best[1]), 1e-9)
+        return math.inf if math.isnan(lost) else lost
 
     def add(self, step: int, value: float, error: float | None) -> None:
         self.last, self.error = (step, value), error
@@ -68,6 +75,8 @@ class ProbeCourses:
             table.add_column(column, justify="right", no_wrap=True)
         for row in self._rows():
             table.add_row(*row)
+        if more := self._more():
+            table.add_row(more)
         return table
 
     def lines(self) -> list[str]:
@@ -75,7 +84,7 @@ class ProbeCourses:
         return [
             f"  {name}: first {first}, best {best} at step {step}, last {last}{f' ± {error}' if error else ''}"
             for name, first, best, step, last, error in self._rows()
-        ]
+        ] + ([f"  {more}"] if (more := self._more()) else [])
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
@@ -87,8 +96,19 @@ class ProbeCourses:
                 _figure(course.last[1]),
                 "" if course.error is None else _figure(1.96 * course.error),
             )
-            for name, course in self.by_name.items()
+            for name, course in self._shown()
         ]
+
+    def _shown(self) -> list[tuple[str, Course]]:
+        """All of them, or of many those that are farthest from their best."""
+        courses = list(self.by_name.items())
+        if len(courses) <= _MAX_ROWS:
+            return courses
+        return sorted(courses, key=lambda pair: pair[1].share_lost, reverse=True)[:_MAX_ROWS]
+
+    def _more(self) -> str:
+        more = len(self.by_name) - _MAX_ROWS
+        return f"and {more:,} more, nearer to their best" if more > 0 else ""
 
 
 def _told(metrics: Mapping[str, float]) -> dict[str, tuple[str, bool, str]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -139,3 +141,14 @@ def test_a_buffer_that_the_first_forward_pass_makes_is_made_by_the_training():
     with neutral(model):
         model(torch.ones(3))
     assert model.table is None
+
+
+def test_the_compiler_is_not_loaded_where_nobody_compiles():
+    code = (
+        "import sys, torch; from pretrain_monitor.probes.neutral import neutral\n"
+        "model = torch.nn.Linear(2, 2)\n"
+        "with neutral(model): model(torch.ones(1, 2))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr

@@ -58,3 +58,14 @@ def test_a_first_nan_is_not_the_best_for_ever():
     courses.add(a_round(2, {"heldout/x/bits_per_byte": 3.0, "task/y/accuracy": float("nan")}))
     assert courses.by_name["x"].best == (1, 2.0)
     assert courses.by_name["y"].best == (1, 0.2)
+
+
+def test_of_many_domains_the_table_has_those_that_are_farthest_from_their_best():
+    courses = ProbeCourses()
+    courses.add(a_round(0, {f"heldout/d{n}/bits_per_byte": 1.0 for n in range(50)}))
+    courses.add(a_round(1, {f"heldout/d{n}/bits_per_byte": 1.0 + n / 100 for n in range(50)}))
+    lines = courses.lines()
+    assert len(lines) == 21
+    assert lines[0].startswith("  d49: ")
+    assert lines[-1] == "  and 30 more, nearer to their best"
+    assert courses.table(100).row_count == 21
