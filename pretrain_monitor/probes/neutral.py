@@ -104,7 +104,7 @@ def _restore_gradients(held: list[tuple[nn.Parameter, Tensor | None]]) -> None:
 
 @contextmanager
 def _eagerly() -> Iterator[None]:
-    # Where nobody has loaded the compiler nothing is compiled, and to load it takes seconds. torch < 2.6 has no stances.
+    # Where nobody has loaded the compiler nothing is compiled, and to load it takes seconds.
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         yield
         return
