@@ -49,8 +49,6 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for something that cannot be used, told in one line."""
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
     try:
         return _run(_parser().parse_args(argv), console)
     except UsageError as error:
@@ -136,4 +134,7 @@ def some_texts(domain: str, source: Any, count: int, longest: int = 8000) -> lis
 
 
 if __name__ == "__main__":
+    # Of the whole process, and so not in main(), which tests call.
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
     sys.exit(main())
