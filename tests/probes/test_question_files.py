@@ -125,7 +125,7 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped_and_lines_still_counted(t
         ("bad.jsonl", b'{"text": "T", "target": "\xe9t\xe9"}\n', "bad.jsonl line 1 is not UTF-8"),
         ("bad.jsonl", b"\n\n", "bad.jsonl has no questions"),
         ("bad.jsonl.gz", b'{"text": "T", "target": "t"}\n', "bad.jsonl.gz cannot be read: Not a gzipped file"),
-        ("bad.jsonl.gz", gzip.compress(b'{"text": "T", "target": "t"}\n' * 99, mtime=0)[:-30], "bad.jsonl.gz cannot be read"),
+        ("bad.jsonl.gz", gzip.compress(b"x" * 999, mtime=0)[:-5], "bad.jsonl.gz cannot be read"),
         ("bad.txt", b"", "give a file ending in .jsonl, .jsonl.gz or .yaml, or olmo:<task>"),
     ],
 )
