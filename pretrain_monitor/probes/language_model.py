@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ _HEAD_CPU, _HEAD_DEVICE = 2**23, 2**25
 _PART_CPU, _PART_DEVICE = 2**18, 2**25
 
 _LONGEST = 2048
+
+# Whether the head by itself gives a model's logits, by the precision they are computed in and the head's identity.
+_checked_heads: weakref.WeakKeyDictionary[nn.Module, dict[tuple[torch.dtype, int], bool]] = weakref.WeakKeyDictionary()
 
 # Names under which models of all sorts keep the longest text they can read.
 _CONTEXT_NAMES = (
@@ -41,7 +45,7 @@ class LanguageModel:
     """A causal language model as probes see it: token ids in, predictions at chosen places out.
 
     A Hugging Face model is asked for its last hidden states, and its head only for the predictions that count: the
-    logits of a whole batch are never in memory together. Whether that gives the model's own logits is checked each time
+    logits of a whole batch are never in memory together. Whether that gives the model's own logits is checked once
     on a few tokens; where it does not, and for every other module, the logits are taken as the model returns them.
 
     Args:
@@ -82,7 +86,6 @@ class LanguageModel:
         self.device = _device(inner)
         self.is_sharded = _is_sharded(model)
         self._head = self._separate_head(inner) if self.is_hugging_face and not self.is_sharded else None
-        self._is_head_checked = False
 
     @property
     def precision(self) -> float:
@@ -114,9 +117,10 @@ class LanguageModel:
     def predictions(
         self, ids: Tensor, flat: Tensor, *, sees: Tensor | None = None, positions: Tensor | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Logits in float32 at chosen places, a few at a time: (which of the places, shape (places, vocabulary)).
+        """Logits at chosen places, a few at a time: (which of the places, shape (places, vocabulary)).
 
-        They belong to the caller, who may compute in place.
+        They belong to the caller, who may compute in place. On a processor in float32; elsewhere as the head gives
+        them, for there a copy costs as much as the work on it.
 
         Args:
             ids: shape (rows, tokens), on the model's device.
@@ -144,22 +148,30 @@ class LanguageModel:
             chosen = states.index_select(0, flat[start : start + many])
             logits = chosen if compute is None else compute(chosen)
             for first in range(0, len(logits), few):
-                part = logits[first : first + few].float()
+                part = logits[first : first + few]
+                part = part.float() if is_cpu else part
                 yield slice(start + first, start + first + len(part)), part
             del logits, part  # or they would be there beside the next ones
 
     def check_head(self, ids: Tensor) -> None:
         """Stop using the head by itself if it does not give the model's own logits for these few tokens."""
-        if self._head is None or self._is_head_checked:
+        if self._head is None:
             return
-        self._is_head_checked = True
+        # Once for a model: on a device two short forward passes take as long as two full ones.
+        checked = _checked_heads.setdefault(self.module, {})
+        as_it_is = self._compute_dtype(), id(self._head[1])
+        if as_it_is not in checked:
+            checked[as_it_is] = self._is_head_alike(ids)
+        if not checked[as_it_is]:
+            self._head = None
+
+    def _is_head_alike(self, ids: Tensor) -> bool:
         whole = self._logits(ids, {}).float()
         flat = torch.arange(ids.numel(), device=ids.device)
-        parts = torch.cat([logits for _, logits in self.predictions(ids, flat)]).view(whole.shape)
+        parts = torch.cat([logits.float() for _, logits in self.predictions(ids, flat)]).view(whole.shape)
         # Both go through the same kernels; what is compared are a few roundings, or a bend that one of them lacks.
         allowed = 4 * self.precision * max(1.0, float(whole.abs().max()))
-        if not bool((whole - parts).abs().max() <= allowed):
-            self._head = None
+        return bool((whole - parts).abs().max() <= allowed)
 
     def _logits(self, ids: Tensor, extra: Mapping[str, Any]) -> Tensor:
         if self._forward is not None:

@@ -219,13 +219,15 @@ class _Work:
                     f"the tokenizer gives token {largest}, the model predicts {logits.shape[-1]:,}: it was trained "
                     "with another tokenizer; give that one"
                 )
-            top = logits.amax(-1)
+            top = logits.amax(-1).float()
             picked = logits.gather(-1, targets[part].to(logits.device).unsqueeze(-1)).squeeze(-1)
             # Written out: torch's own cross entropy takes twice as long and twice the memory, and rounds the logarithm.
-            found[0, part] = logits.sub_(top.unsqueeze(-1)).exp_().sum(-1)
+            is_whole = logits.dtype == torch.float32
+            below_top = logits.sub_(top.unsqueeze(-1)) if is_whole else torch.sub(logits, top.unsqueeze(-1))
+            found[0, part] = below_top.exp_().sum(-1)
             found[1, part] = top
             found[2, part] = picked
-            del logits  # or they would be there beside the next ones
+            del logits, below_top  # or they would be there beside the next ones
         return _Found(np.concatenate([row.owners for row in rows]), found)
 
     def _collect(self) -> None:

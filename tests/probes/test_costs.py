@@ -260,3 +260,26 @@ def test_a_model_that_sees_what_it_is_asked_for_is_no_causal_model():
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     with pytest.raises(ProbeError, match="BertForMaskedLM sees what it is asked for"):
         LanguageModel(BertForMaskedLM(BertConfig(vocab_size=256, **sizes)))
+
+
+def test_the_head_is_checked_once_for_a_model_and_again_in_another_precision():
+    model = tiny_llama()
+    asked = []
+    model.register_forward_hook(lambda *_: asked.append(None))
+    for dtype, checks in ((torch.float32, 1), (torch.float32, 1), (torch.bfloat16, 2), (torch.float32, 2)):
+        with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+            nats_of(model, texts_of())
+        assert len(asked) == checks
+
+
+def test_half_precision_logits_cost_what_they_cost_in_full(monkeypatch):
+    # As a device hands them out: as the head gives them.
+    model = tiny_llama().to(torch.bfloat16)
+    in_full = nats_of(model, texts_of())
+    whole = LanguageModel.predictions
+
+    def in_half(self, *args, **kwargs):
+        return ((part, logits.to(torch.bfloat16)) for part, logits in whole(self, *args, **kwargs))
+
+    monkeypatch.setattr(LanguageModel, "predictions", in_half)
+    assert list(nats_of(model, texts_of())) == list(in_full)
