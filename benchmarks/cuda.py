@@ -243,8 +243,8 @@ def speed_and_memory(device: torch.device) -> str:
     }  # fmt: skip
     model = llama(**sizes).to(device, torch.bfloat16).eval()
     said = []
-    for batch_tokens in (4096, 32768):
-        ids = torch.randint(0, 49152, (96, 2049))
+    for batch_tokens, rows in ((4096, 96), (32768, 96), (32768, 384)):
+        ids = torch.randint(0, 49152, (rows, 2049))
         probe = PerplexityProbe({"random": ids}, context_length=2048, batch_tokens=batch_tokens)
         batches = ids[:, :-1].split(batch_tokens // 2048)
 
@@ -257,7 +257,7 @@ def speed_and_memory(device: torch.device) -> str:
         jobs = {"bare": bare, "probe": lambda probe=probe: probe(model)}
         took: dict[str, list[float]] = {name: [] for name in jobs}
         peaks = {}
-        for turn in range(6):
+        for turn in range(4):
             for name, job in jobs.items():
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
@@ -269,8 +269,9 @@ def speed_and_memory(device: torch.device) -> str:
         ratios = sorted(a / b for a, b in zip(took["bare"], took["probe"], strict=True))
         rate = ids.shape[0] * 2048 / statistics.median(took["probe"])
         said.append(
-            f"{batch_tokens} tokens a batch: {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}] of "
-            f"the bare forward pass ({rate:,.0f} tokens/s), {peaks['probe'] / peaks['bare']:.2f} of its memory"
+            f"{rows} rows, {batch_tokens} tokens a batch: {statistics.median(ratios):.2f} "
+            f"[{ratios[0]:.2f}, {ratios[-1]:.2f}] of the bare forward pass ({rate:,.0f} tokens/s), "
+            f"{peaks['probe'] / peaks['bare']:.2f} of its memory"
         )
     return "; ".join(said)
 
@@ -374,6 +375,7 @@ def rank(how: str, device: torch.device) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", nargs="+", metavar="CHECK", help="names, as printed, instead of all")
     parser.add_argument("--rank", metavar="HOW", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -401,8 +403,13 @@ def main() -> int:
         "fsdp2": ranks("nccl-fsdp2" if on_device else "gloo-fsdp2", 1),
         "ddp of two": ranks("gloo-ddp", 2),
     }
+    if unknown := set(asked.only or ()) - set(checks):
+        parser.error(f"no check {', '.join(sorted(unknown))}; there are: {', '.join(checks)}")
     failed = 0
-    for what, check in checks.items():
+    for what in asked.only or checks:
+        check = checks[what]
+        # It would fill all memory that is about to be written.
+        torch.use_deterministic_algorithms(what != "speed", warn_only=True)
         began = time.perf_counter()
         try:
             said, verdict = check(), "ok"

@@ -79,6 +79,7 @@ class Monitor:
         self._is_running = False
         self._detection_failed = False
         self.tokens_seen: int | None = 0  # as of the step at which watching began; None if nobody knows
+        self.learning_rate: float | None = None  # of the newest step of which one was told
         self._resumed_from: int | None = None
         self._started_at = 0
         self._snapshot_step = 0
@@ -116,6 +117,7 @@ class Monitor:
         self.detector = InstabilityDetector(self.config)
         self._detection_failed = False
         self.tokens_seen = None if step > 0 else 0
+        self.learning_rate = None
         self._resumed_from = step if step > 0 else None
         self._started_at = self._snapshot_step = step
         self._announced = Announcements()
@@ -197,6 +199,7 @@ class Monitor:
             meta = {**(sample.meta or {}), "resumed_from": self._resumed_from}
             sample = Sample(sample.step, sample.metrics, sample.tokens_seen, sample.time, meta)
             self._resumed_from = None
+        self.learning_rate = sample.metrics.get("learning_rate", self.learning_rate)
         seen = self._announced.carried_by(sample)
         events = self._detect(seen)
         if self._log is not None:

@@ -32,6 +32,7 @@ class Findings:
             # What begins once more has weights of its own, and is not held against those of then.
             return None
         rounds: dict[int, dict[str, Scores]] = {}
+        rates: dict[int, float | None] = {}
         for record in self._monitor.past_probes(step):
             try:
                 past = Round.from_json(record)
@@ -39,8 +40,9 @@ class Findings:
                 logger.warning("a round of probes in the run log cannot be read and is left out: %r", error)
                 continue
             rounds.setdefault(past.step, {}).update(past.scores)
+            rates[past.step] = past.learning_rate
         for at, scores in rounds.items():
-            self._changes(at, scores)
+            self._changes(at, scores, rates[at])
         return max(rounds, default=None)
 
     def tell(self, step: int, reason: str, attempts: Sequence[Attempt], tokens_seen: int | None) -> None:
@@ -49,6 +51,7 @@ class Findings:
         scores: dict[str, Scores] = {}
         each: dict[str, Any] = {}
         failures: list[dict[str, Any]] = []
+        rate = self._monitor.learning_rate
         for attempt in attempts:
             if attempt.problem is not None:
                 failures.append({"probe": attempt.probe, "problem": attempt.problem, "switched_off": True})
@@ -62,19 +65,20 @@ class Findings:
             each[attempt.probe] = {"seconds": round(attempt.seconds, 3), "notes": list(getattr(result, "notes", ()))}
             if own := getattr(result, "scores", {}):
                 scores.update(own)
-                self._monitor.record_probe(Round(step, attempt.probe, reason, attempt.seconds, own).to_json())
+                found = Round(step, attempt.probe, reason, attempt.seconds, own, learning_rate=rate)
+                self._monitor.record_probe(found.to_json())
         meta: dict[str, Any] = {"probes": {"reason": reason, "each": each}}
         if failures:
             meta["probe_failures"] = failures
-        if changes := self._changes(step, scores):
+        if changes := self._changes(step, scores, rate):
             meta["retention"] = changes
         self._monitor.observe(Sample(step, metrics, tokens_seen, None, meta))
 
-    def _changes(self, step: int, scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    def _changes(self, step: int, scores: Mapping[str, Scores], learning_rate: float | None) -> list[dict[str, Any]]:
         if self._tracker is None:
             return []
         try:
-            return [change.to_json() for change in self._tracker.update(step, scores)]
+            return [change.to_json() for change in self._tracker.update(step, scores, learning_rate)]
         except Exception:
             # What was measured is not lost with it.
             self._tracker = None

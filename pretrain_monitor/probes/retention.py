@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..telemetry import spell_nonfinite
 from .base import Scores
 from .course import Course, Fluctuation
-from .paired import PairedChange, holm, is_per_byte, level, paired_change, t_quantile
+from .paired import PairedChange, holm, is_per_byte, level, paired_change
 
 # Of a level that falls with the 20th root of the compute (Kaplan et al. 2020), one percent is what a fifth more buys.
 SMALLEST_LOSS = 0.01
-# That a run's own fluctuation makes a healthy domain look lost in a round, and in each of two in a row: it has some
-# hundred rounds of a domain. One of 11 healthy trainings was called a loss, once.
-_CHANCE, _CHANCE_OF_EACH = 1e-4, 0.003
+# That a run's own fluctuation makes a healthy domain look lost in a round, and in two in a row: a run has some hundred
+# rounds of a domain.
+_CHANCE = 2e-4
 _OVER = 0.5  # of the rise from which it counted: a loss below it is over, and began after the last round below it
 _DIGITS = 6  # of nats, as the run log keeps them: a resumed run must come to the same verdicts
 _LEAST_LEVEL = 1e-6  # keeps the log of a level of zero, as for a text known by heart, from being infinite
@@ -81,6 +81,15 @@ class Change:
         return record
 
 
+class _Round(NamedTuple):
+    """What a course takes in."""
+
+    step: int
+    x: float
+    wobble: float
+    learning_rate: float | None
+
+
 @dataclass(slots=True)
 class _Past:
     """What is kept of a domain."""
@@ -95,7 +104,7 @@ class _Past:
     course: Course
     is_lost: bool = False
     passed: float = 0.0  # rise of the log that it passed when it was lost
-    suspect: tuple[int, float] | None = None  # step and log level of a round that the next one is to confirm
+    suspect: _Round | None = None  # for the course, if the next one does not confirm it
 
 
 class RetentionTracker:
@@ -103,9 +112,9 @@ class RetentionTracker:
 
     A loss passes three tests. Over the documents, a paired test against the best round at ``alpha``, adjusted for the
     domains of the round. Over the rounds, a rise that the run does not make by itself: what separates healthy
-    checkpoints is read from the course so far of this domain and its like, and allowed for up to a chance of one in
-    ten thousand in a single round, or of three in a thousand in each of two in a row; that the best of many rounds was
-    lucky is allowed for too. And it has a size worth telling. A domain that is lost stays so until it is back below
+    checkpoints is read from the course so far of this domain and its like, and allowed for up to a chance of two in
+    ten thousand, for a single round and for the mean of two in a row; that the best of many rounds was lucky is
+    allowed for too. And it has a size worth telling. A domain that is lost stays so until it is back below
     half of the limit that it passed, or not significantly worse.
 
     The state is a pure function of the rounds: after a resume they are fed again.
@@ -130,8 +139,12 @@ class RetentionTracker:
         self.smallest = smallest
         self._domains: dict[str, _Past] = {}
 
-    def update(self, step: int, scores: Mapping[str, Scores]) -> list[Change]:
-        """Take in one round, of some or all domains; where each of them stands."""
+    def update(self, step: int, scores: Mapping[str, Scores], learning_rate: float | None = None) -> list[Change]:
+        """Take in one round, of some or all domains; where each of them stands.
+
+        Args:
+            learning_rate: of the step: a run wobbles less when it is cut. None if nobody knows it.
+        """
         changes: dict[str, Change] = {}
         compared: dict[str, _Compared] = {}
         scores = {domain: replace(now, nats=np.round(now.nats, _DIGITS)) for domain, now in scores.items()}
@@ -144,10 +157,11 @@ class RetentionTracker:
             else:
                 # Domains of a kind wobble alike: texts like texts, tasks like tasks.
                 group = [self._domains[other].course for other in self._domains if _kind(other) == _kind(domain)]
-                compared[domain] = _Compared.of(now, past, past.course.fluctuation(group), self.smallest)
+                usual = past.course.fluctuation(group, learning_rate)
+                compared[domain] = _Compared.of(now, past, usual, self.smallest)
         adjusted = holm({domain: found.p for domain, found in compared.items() if found.p is not None})
         for domain, found in compared.items():
-            changes[domain] = self._judge(domain, step, scores[domain], found, adjusted.get(domain))
+            changes[domain] = self._judge(domain, step, scores[domain], found, adjusted.get(domain), learning_rate)
         return [changes[domain] for domain in scores]
 
     def _begin(self, domain: str, step: int, now: Scores, *, is_known: bool) -> Change:
@@ -171,7 +185,15 @@ class RetentionTracker:
             note=note,
         )
 
-    def _judge(self, domain: str, step: int, now: Scores, found: _Compared, p_adjusted: float | None) -> Change:
+    def _judge(
+        self,
+        domain: str,
+        step: int,
+        now: Scores,
+        found: _Compared,
+        p_adjusted: float | None,
+        learning_rate: float | None,
+    ) -> Change:
         past = self._domains[domain]
         limit, is_suspect = found.limit, False
         if past.is_lost:
@@ -180,10 +202,11 @@ class RetentionTracker:
             is_loss = is_still_worse and found.rise > _OVER * limit
         else:
             is_worse = p_adjusted is not None and p_adjusted <= self.alpha
-            is_suspect = is_worse and found.rise > found.limit_of_each
-            if is_suspect and past.suspect is not None:
-                limit = found.limit_of_each
+            is_suspect = is_worse and found.rise > found.suspicious
             is_loss = is_worse and found.rise > limit
+            if is_suspect and not is_loss and past.suspect is not None:
+                of_two = (found.rise + past.suspect.x - past.course.best) / 2
+                is_loss, limit = of_two > found.limit_of_two, found.limit_of_two
         if not is_loss and (found.rise <= _OVER * found.limit or past.is_lost):
             past.good_step = step
         to_best, to_previous = found.to_best, found.to_previous
@@ -214,13 +237,14 @@ class RetentionTracker:
             note="" if found.p is not None else "one document: no test",
         )
         past.previous, past.previous_step = now, step
-        self._follow(past, step, now, found.rise, is_loss=is_loss, is_suspect=is_suspect)
+        this = _Round(step, _log(level(now)), found.wobble, learning_rate)
+        self._follow(past, now, this, found.rise, is_loss=is_loss, is_suspect=is_suspect)
         if is_loss:
             past.passed = limit
         past.is_lost = is_loss
         return change
 
-    def _follow(self, past: _Past, step: int, now: Scores, rise: float, *, is_loss: bool, is_suspect: bool) -> None:
+    def _follow(self, past: _Past, now: Scores, this: _Round, rise: float, *, is_loss: bool, is_suspect: bool) -> None:
         """Go on with the course of a domain, but for rounds that are no part of what it does by itself."""
         held, past.suspect = past.suspect, None
         if is_loss:
@@ -229,12 +253,12 @@ class RetentionTracker:
         if held is not None:
             past.course.add(*held)
         if is_suspect:
-            # Taken in at once it would make the fluctuation look so large that the next one cannot confirm it.
-            past.suspect = step, _log(level(now))
+            # Taken in at once it would make the wobble look so large that the next one cannot confirm it.
+            past.suspect = this
         else:
-            past.course.add(step, _log(level(now)))
+            past.course.add(*this)
             if rise <= 0:
-                past.best, past.best_step = now, step
+                past.best, past.best_step = now, this.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,26 +270,24 @@ class _Compared:
     p: float | None
     rise: float
     limit: float
-    limit_of_each: float
+    limit_of_two: float
+    suspicious: float
     wobble: float
 
     @classmethod
     def of(cls, now: Scores, past: _Past, usual: Fluctuation, smallest: float) -> _Compared:
         to_best = paired_change(past.best, now)
-        # Worse by more than the best round would be if it were measured again.
-        p = to_best.p_beyond(to_best.before * math.expm1(usual.luck))
-        limit, limit_of_each = (
-            max(usual.luck + t_quantile(1 - chance, usual.degrees_of_freedom) * usual.sd, math.log1p(smallest))
-            for chance in (_CHANCE, _CHANCE_OF_EACH)
-        )
+        least = math.log1p(smallest)
         return cls(
             to_best=to_best,
             to_previous=paired_change(past.previous, now),
-            p=p,
+            # Worse by more than the best round would be if it were measured again.
+            p=to_best.p_beyond(to_best.before * math.expm1(usual.luck)),
             rise=_log(to_best.after) - past.course.best,
-            limit=limit,
-            limit_of_each=limit_of_each,
-            wobble=usual.sd,
+            limit=max(usual.limit(_CHANCE), least),
+            limit_of_two=max(usual.limit(_CHANCE, rounds=2), least),
+            suspicious=max(usual.luck + usual.sd(), least),
+            wobble=usual.wobble,
         )
 
 

@@ -22,6 +22,7 @@ class Round:
         reason: why it was made there: start, early, regular, checkpoint, incident or end.
         seconds: how long it took.
         scores: by the part of a metric's name that its domain shares.
+        learning_rate: of the step; None if nobody knows it.
     """
 
     step: int
@@ -30,6 +31,7 @@ class Round:
     seconds: float
     scores: Mapping[str, Scores]
     notes: Sequence[str] = ()
+    learning_rate: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, ``step`` first."""
@@ -39,6 +41,7 @@ class Round:
             "reason": self.reason,
             "seconds": round(self.seconds, 3),
             "notes": list(self.notes),
+            "learning_rate": spell_nonfinite(self.learning_rate),
             "scores": {domain: scores_to_json(scores) for domain, scores in self.scores.items()},
         }
 
@@ -51,8 +54,15 @@ class Round:
         if not isinstance(record["scores"], Mapping) or type(record["step"]) is not int:
             raise TypeError("scores by domain of a step are expected")
         scores = {str(domain): scores_from_json(part) for domain, part in record["scores"].items()}
+        rate = record.get("learning_rate")
         return cls(
-            record["step"], record["probe"], record["reason"], float(record["seconds"]), scores, tuple(record["notes"])
+            record["step"],
+            record["probe"],
+            record["reason"],
+            float(record["seconds"]),
+            scores,
+            tuple(record["notes"]),
+            None if rate is None else float(rate),
         )
 
 

@@ -14,7 +14,7 @@ from probe_rounds import DOMAINS, probe_rounds
 from pretrain_monitor.probes.base import Scores
 from pretrain_monitor.probes.paired import holm, paired_change
 from pretrain_monitor.probes.retention import Change, RetentionTracker
-from pretrain_monitor.probes.rounds import scores_from_json, scores_to_json
+from pretrain_monitor.probes.rounds import Round, scores_from_json, scores_to_json
 
 LAW = "heldout/law"
 AT_ONCE = {LAW: (20, 0.09, 0.3)}
@@ -115,6 +115,54 @@ def test_a_run_that_wobbles_more_is_allowed_more():
         assert flagged(found) == []
         limits.append(of(found, LAW)[-1].limit)
     assert 0.01 < limits[0] < limits[1] < limits[2] < 0.2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_wobbles_less_from_the_round_on_in_which_its_learning_rate_is_cut(seed: int):
+    rng = np.random.default_rng(seed)
+    informed, uninformed = RetentionTracker(), RetentionTracker()
+    limits = []
+    for i in range(33):
+        rate = 1e-3 if i < 30 else 1e-5  # which leaves a tenth of the wobble
+        level = 1.0 + 0.3 * (i + 1) ** -0.5 - (0.03 if i >= 30 else 0.0)
+        scores = constant(
+            level * math.exp(0.01 * math.sqrt(rate / 1e-3) * rng.standard_normal()), spread=0.0001, seed=i
+        )
+        (knows,) = informed.update(100 * i, {LAW: scores}, rate)
+        (does_not,) = uninformed.update(100 * i, {LAW: scores})
+        assert not knows.is_loss and not does_not.is_loss
+        limits.append((knows.limit, does_not.limit))
+    assert limits[29][0] == limits[29][1]
+    assert 0.01 <= limits[32][0] < 0.5 * limits[32][1]
+    # What is lost there is then seen at once.
+    lost = {LAW: constant(level * 1.018, spread=0.0001, seed=99)}
+    assert informed.update(3300, lost, rate)[0].is_loss
+    assert not uninformed.update(3300, lost)[0].is_loss
+
+
+@pytest.mark.parametrize("rates", [(math.nan, 1e-3), (1e-3, math.inf), (-1.0, 1e-3), (0.0, 0.0), (None, 1e-3)])
+def test_an_odd_learning_rate_changes_nothing(rates):
+    usual, odd = RetentionTracker(), RetentionTracker()
+    for number, (step, scores) in enumerate(probe_rounds(20, seed=1)):
+        assert odd.update(step, scores, rates[number % 2]) == usual.update(step, scores)
+
+
+def test_two_rounds_in_a_row_are_told_where_neither_is_by_itself():
+    tracker = RetentionTracker()
+    for step, scores in probe_rounds(25, seed=3):
+        tracker.update(step, scores)
+    (ahead,) = [change for change in pickle.loads(pickle.dumps(tracker)).update(12_500, scores) if change.domain == LAW]
+    assert ahead.limit is not None
+    level = ahead.best * (1 + 0.9 * ahead.limit)
+    told = []
+    for step in (12_500, 13_000):
+        scores[LAW] = replace(scores[LAW], nats=scores[LAW].nats * level / value_of(scores[LAW]))
+        told += [change.is_loss for change in tracker.update(step, scores) if change.domain == LAW]
+    assert told == [False, True]
+
+
+def value_of(scores: Scores) -> float:
+    return float(scores.nats.sum() / scores.bytes.sum() / math.log(2))
 
 
 def test_a_domain_is_lost_until_it_is_back():
@@ -243,6 +291,15 @@ def test_past_rounds_fed_again_give_the_same_verdicts():
     assert [[c.to_json() for c in changes] for changes in again] == [
         [c.to_json() for c in changes] for changes in whole[22:]
     ]
+
+
+@pytest.mark.parametrize("rate", [3e-4, 0.0, None])
+def test_a_round_is_kept_with_its_learning_rate_and_older_ones_have_none(rate):
+    found = Round(100, "heldout", "regular", 1.5, {LAW: constant(1.0)}, learning_rate=rate)
+    record = json.loads(json.dumps(found.to_json()))
+    assert Round.from_json(record).learning_rate == rate
+    del record["learning_rate"]
+    assert Round.from_json(record).learning_rate is None
 
 
 def test_its_memory_does_not_grow_with_the_rounds():

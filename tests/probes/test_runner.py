@@ -179,6 +179,8 @@ def test_a_resumed_run_goes_on_comparing_and_has_no_second_baseline(tmp_path):
     kept = [s.step for s in read_run(tmp_path) if "loss" not in s.metrics]
     assert kept == [0, 10, 20, 30, 40, 50]
     resumed = [s for s in read_run(tmp_path) if "retention" in (s.meta or {}) and s.step == 30]
+    # Each round knows the rate of its step, for the rounds that a resumed run holds against it.
+    assert {r["learning_rate"] for r in records(tmp_path) if r["type"] == "probe" and r["step"] > 0} == {0.01}
     # Round 30 of the first session is superseded, so it is held against 20.
     assert {change["previous_step"] for change in resumed[0].meta["retention"]} == {20}
 
