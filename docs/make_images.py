@@ -3,12 +3,15 @@
 Monitor, terminal output, TensorBoard and browser are real. The curve is made up, with one spike, unless a run directory
 is given, whose samples are then watched once more.
 
-    python docs/make_images.py [--run runs/demo] [--chromium /usr/bin/chromium]
+    python docs/make_images.py [--run runs/demo] [--probes runs/demo-hf-domain] [--chromium /usr/bin/chromium]
+
+With --probes, of a run of ``pretrain-monitor demo --fault domain``, also what its probes have found.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import re
@@ -85,8 +88,9 @@ def explained(picture: Path, chromium: str) -> None:
         image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
-def photograph(run_dir: Path, picture: Path, chromium: str) -> None:
-    """What the browser shows on the page that ``pretrain-monitor tensorboard`` names."""
+@contextlib.contextmanager
+def dashboard(run_dir: Path, chromium: str, height: int) -> Iterator[Any]:
+    """The page that ``pretrain-monitor tensorboard`` names, in a browser."""
     from playwright.sync_api import sync_playwright
 
     with socket.create_server((HOST, 0)) as server:
@@ -97,14 +101,29 @@ def photograph(run_dir: Path, picture: Path, chromium: str) -> None:
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             )
-            page = browser.new_page(viewport={"width": 1500, "height": 800})
+            page = browser.new_page(viewport={"width": 1500, "height": height})
             page.goto(tensorboard_url(port))
-            page.get_by_text("Ignore outliers in chart scaling").click()
-            wait_until_drawn(page)
-            page.screenshot(path=picture)
+            yield page
             browser.close()
     finally:
         end(process)
+
+
+def photograph(run_dir: Path, picture: Path, chromium: str) -> None:
+    with dashboard(run_dir, chromium, height=800) as page:
+        page.get_by_text("Ignore outliers in chart scaling").click()
+        wait_until_drawn(page)
+        page.screenshot(path=picture)
+
+
+def photograph_probes(run_dir: Path, picture: Path, chromium: str) -> None:
+    """The charts of held-out text, three beside each other."""
+    with dashboard(run_dir, chromium, height=2400) as page:
+        # Two categories stand above theirs, and what is not in sight is not drawn.
+        wait_until_drawn(page, charts=page.locator("vz-line-chart2").count() or 11)
+        top = page.get_by_text("Held-out text.").first.bounding_box()["y"]
+        with Image.open(io.BytesIO(page.screenshot())) as image:
+            image.crop((360, int(top) - 20, 1440, int(top) + 600)).convert("RGB").save(picture, optimize=True)
 
 
 def wait_until_drawn(page: Any, charts: int = 6) -> None:
@@ -124,11 +143,14 @@ def wait_until_drawn(page: Any, charts: int = 6) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, help="a run directory whose samples are shown")
+    parser.add_argument("--probes", type=Path, help="a run directory whose probes are shown")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     options = parser.parse_args()
     samples = made_up_run() if options.run is None else iter(list(read_run(options.run)))
     IMAGES.mkdir(exist_ok=True)
     images = IMAGES.absolute()
+    if options.probes is not None:
+        photograph_probes(options.probes, images / "probes.png", options.chromium)
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)  # so that the picture names a run directory as a user would
         run_dir = Path("runs/gpt")
