@@ -13,7 +13,7 @@ def checked_probes(probes: Sequence[Any]) -> list[Probe]:
     """The probes, if each of them is one.
 
     Raises:
-        ConfigError: one that has no name or cannot be called, or two of the same name.
+        ConfigError: one that has no name or cannot be called, two of the same name, or two that ask the same task.
     """
     if isinstance(probes, str) or not isinstance(probes, Sequence):
         raise ConfigError(f"probes takes a list of probes, got {type(probes).__name__}")
@@ -28,4 +28,25 @@ def checked_probes(probes: Sequence[Any]) -> list[Probe]:
         if name in names:
             raise ConfigError(f"two probes are named {name!r}: their results could not be told apart; rename one")
         names.add(name)
+    try:
+        check_tasks(probes)
+    except ProbeError as error:
+        raise ConfigError(str(error)) from None
     return list(probes)
+
+
+def check_tasks(probes: Sequence[Any]) -> None:
+    """See that no two probes keep their results under one name.
+
+    Raises:
+        ProbeError: two that do.
+    """
+    asked: dict[str, str] = {}
+    for probe in probes:
+        for task in getattr(getattr(probe, "probe", probe), "tasks", ()):
+            if task in asked:
+                raise ProbeError(
+                    f"probes {asked[task]!r} and {probe.name!r} both have a task {task!r}: their results could not be "
+                    "told apart; give one of the tasks another name"
+                )
+            asked[task] = probe.name

@@ -83,6 +83,11 @@ class ChoiceProbe:
         self._encoded: tuple[int, list[EncodedSuite]] | None = None
         self._takes_trees: bool | None = None  # None: not tried yet
 
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the suites, under which their results are kept."""
+        return [suite.name for suite in self.suites]
+
     def __call__(self, model: Any) -> ProbeResult:
         """Ask. Bitwise neutral to the training; under several ranks every one of them calls it.
 

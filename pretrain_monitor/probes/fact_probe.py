@@ -48,6 +48,11 @@ class FactProbe:
         )
 
     @property
+    def tasks(self) -> list[str]:
+        """Names of the suites, under which their results are kept."""
+        return self._questions.tasks
+
+    @property
     def progress(self) -> Progress | None:
         return self._questions.progress
 

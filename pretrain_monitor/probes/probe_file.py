@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ..config import ConfigError, first_problem, read_yaml
 from .base import Probe, ProbeError
+from .checked_probes import check_tasks
 from .given_paths import limited, rooted, rooted_domain
 from .presets import probe_file_path
 from .probe_settings import Entry, Settings
@@ -56,7 +57,12 @@ class ProbeFile:
             ProbeError: a text, a task or a tokenizer cannot be read.
         """
         shared = tokenizer if tokenizer is not None else self.tokenizer
-        return [self._probe(number, entry, shared, limit) for number, entry in enumerate(self.settings.probes)]
+        probes = [self._probe(number, entry, shared, limit) for number, entry in enumerate(self.settings.probes)]
+        try:
+            check_tasks(probes)
+        except ProbeError as problem:
+            raise ProbeError(f"{self.where}: {problem}") from None
+        return probes
 
     def _probe(self, number: int, entry: Entry, tokenizer: Any, limit: int | None) -> Probe:
         place = f"{self.where}: probes.{number}.{entry.kind}"

@@ -153,6 +153,11 @@ def test_a_limit_holds_for_every_kind_of_source_and_never_asks_for_more(tmp_path
             "probes: [{choice: {suites: {a: q.jsonl}}}, {choice: {suites: {b: q.jsonl}}}]\n",
             "two probes are named 'tasks'",
         ),
+        (
+            "probes: [{choice: {suites: {a: [{text: t, target: u}]}}}, "
+            "{choice: {name: more, suites: {a: [{text: t, target: u}]}}}]\n",
+            ": probes 'tasks' and 'more' both have a task 'a'",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_the_file_and_the_key(tmp_path: Path, text: str, said: str):

@@ -12,12 +12,14 @@ import torch
 from pretrain_monitor import read_run
 from pretrain_monitor.callbacks.loop import LoopMonitor
 from pretrain_monitor.config import ConfigError
-from pretrain_monitor.probes import PerplexityProbe, ProbeResult, Scheduled
+from pretrain_monitor.probes import ChoiceProbe, Fact, FactProbe, PerplexityProbe, ProbeResult, Scheduled
 from pretrain_monitor.probes.tokenizers import Tokenizer
 from tests.probes.tiny_models import TinyGPT, letters
 from tests.probes.watched_loops import QUIET, records, rounds, train
 
 BYTES = Tokenizer("bytes", lambda texts: [letters(text) for text in texts], prefix_id=0)
+FACTS = [Fact(str(n), ("a told b",), "a tells", " b", (" c",), n) for n in (0, 3)]
+PAIR = [{"good": "a b", "bad": "b a"}]
 TEXTS = {"one": ["some text", "another"], "two": ["words", "and more of them"]}
 
 
@@ -205,6 +207,13 @@ def test_a_static_probe_is_run_once(tmp_path):
         ([PerplexityProbe], "is no probe"),
         ("heldout", "probes takes a list of probes, got str"),
         ([a_probe(), a_probe()], "two probes are named 'heldout'"),
+        (
+            [
+                Scheduled(FactProbe(FACTS, BYTES), every_steps=50),
+                ChoiceProbe({"facts_control": PAIR}, BYTES, name="mine"),
+            ],
+            "probes 'facts' and 'mine' both have a task 'facts_control'",
+        ),
     ],
 )
 def test_what_is_no_probe_is_one_clear_line(probes, line):
