@@ -172,7 +172,10 @@ class _Scene:
             last_step=last,
             goes_on=goes_on,
             samples_per_pair=self._per_pair,
-            unshown=tuple(name for name in incident.signals if name not in self._names),
+            # Of a probe that failed the signal is its name.
+            unshown=()
+            if incident.kind is Kind.PROBE_FAILURE
+            else tuple(name for name in incident.signals if name not in self._names),
             neighbours=tuple(
                 other
                 for other in self._found.incidents

@@ -7,7 +7,7 @@ import math
 from ..detection.alarm import Chart
 from ..detection.messages import number
 from ..printable import clean
-from ..telemetry import Change, Incident, Status
+from ..telemetry import Change, Incident, Kind, Status
 from .panels import CHART_NAMES, name_of
 from .story import Explanation, Firing
 
@@ -127,6 +127,8 @@ def _told(explanation: Explanation) -> str:
 
 
 def _end(incident: Incident) -> str:
+    if incident.kind is Kind.PROBE_FAILURE:
+        return _end_of_probe(incident)
     if incident.end_step is not None:
         return f"step {incident.end_step:,}, the first one back at the trend before"
     if incident.status is Status.PERSISTENT:
@@ -135,6 +137,13 @@ def _end(incident: Incident) -> str:
     if incident.status is Status.ENDED_RUN:
         return "none by the end of the log"
     return "back, without one step to name"
+
+
+def _end_of_probe(incident: Incident) -> str:
+    if incident.status is Status.PERSISTENT:
+        last = incident.onset_step + incident.evidence["duration_steps"]
+        return f"none: the probe was switched off at step {last:,}, the training went on"
+    return "none by the end of the log: it was tried again in every round"
 
 
 def _segments(segments: list[list[float]]) -> str:

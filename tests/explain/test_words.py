@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 from eventful_runs import RUNS, explanation_of
 
+from pretrain_monitor import MonitorConfig, Sample
+from pretrain_monitor.explain.scene import explain
+from pretrain_monitor.explain.survey import survey
 from pretrain_monitor.explain.words import facts
 
 
@@ -60,3 +63,15 @@ def test_rules_that_have_no_chart_say_what_they_looked_at():
     assert said("lr_anomaly")["learning rate"].startswith("jump at step 601: 9.8e-05 before")
     assert "slope of log(loss) over log(step)" in said("plateau")["first alarm"]
     assert "1.3 times" in said("early")["early rule"]
+
+
+def test_a_probe_that_failed_ends_where_it_was_switched_off():
+    failure = {"probe": "heldout", "problem": "the disk is gone", "switched_off": True}
+    samples = [Sample(step, {"loss": 3.0 + 0.01 * (step % 7)}) for step in range(1, 60)]
+    samples.insert(40, Sample(40, {}, meta={"probe_failures": [failure]}))
+    found = survey(samples, MonitorConfig())
+    (incident,) = found.incidents
+    explanation = explain(samples, incident, found, MonitorConfig())
+    entries = dict(facts(explanation))
+    assert entries["end"] == "none: the probe was switched off at step 40, the training went on"
+    assert explanation.unshown == ()
