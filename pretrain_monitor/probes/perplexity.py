@@ -15,7 +15,7 @@ from .coverage import Yardstick, yardstick
 from .documents import Domain, read_domain
 from .gaps import gap
 from .language_model import LanguageModel
-from .results import read_reference
+from .results import ModelResult, other_reading, read_reference
 from .rows import Row
 from .scoring import Progress, score
 from .tokenizers import as_tokenizer
@@ -92,7 +92,7 @@ class PerplexityProbe:
             raise ProbeError("stride is for strided windows: packed rows score each token once")
         self.progress: Progress | None = None
         self._tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
-        self._reference = {} if reference is None else self._scores_of(reference, domains)
+        self._reference = None if reference is None else self._checked_reference(reference, domains)
         self.domains = {domain: read_domain(domain, given, self._tokenizer) for domain, given in domains.items()}
         self._context_length = context_length
         self._windows = windows
@@ -125,8 +125,8 @@ class PerplexityProbe:
         if len(scores) > 1:
             metrics.update(averaged_metrics(self._prefix, scores))
         notes = self._notes(reader.context_length, stride)
-        for add in (self._add_coverage, self._add_gaps):
-            notes += add(metrics, scores)
+        notes += self._add_coverage(metrics, scores)
+        notes += self._add_gaps(metrics, scores, notes[0])
         return ProbeResult(metrics, scores, notes)
 
     def _rows(self, domain: Domain, context_length: int, stride: int) -> list[Row]:
@@ -150,24 +150,29 @@ class PerplexityProbe:
                 notes.append(f"{name}: {note}")
         return notes
 
-    def _add_gaps(self, metrics: dict[str, float], scores: Mapping[str, Scores]) -> list[str]:
+    def _add_gaps(self, metrics: dict[str, float], scores: Mapping[str, Scores], reading: str) -> list[str]:
+        if self._reference is None:
+            return []
         notes = []
         for name, own in scores.items():
-            found = gap(self._reference[name], own) if name in self._reference else None
+            other = self._reference.scores.get(name)
+            found = None if other is None else gap(other, own)
             if found is not None:
                 metrics[f"{name}/gap_to_reference"] = found.value
                 if found.standard_error is not None:
                     metrics[f"{name}/gap_to_reference_se"] = found.standard_error
                 if not found.is_paired:
                     notes.append(f"{name}: the reference read other documents, so the gap is that of two samples")
+                elif (note := other_reading(self._reference, name, reading)) is not None and note not in notes:
+                    notes.append(note)
         return notes
 
-    def _scores_of(self, reference: str | Path, domains: Iterable[str]) -> dict[str, Scores]:
-        found = read_reference(reference).scores
+    def _checked_reference(self, path: str | Path, domains: Iterable[str]) -> ModelResult:
+        reference = read_reference(path)
         names = [f"{self._prefix}/{domain}" for domain in domains]
-        if not any(name in found for name in names):
-            raise ProbeError(f"reference {str(reference)!r} has none of {', '.join(names)}: it measured other domains")
-        return {name: scores for name, scores in found.items() if name in names}
+        if not any(name in reference.scores for name in names):
+            raise ProbeError(f"reference {str(path)!r} has none of {', '.join(names)}: it measured other domains")
+        return reference
 
     def _notes(self, context_length: int, stride: int) -> list[str]:
         if self._windows == "packed":

@@ -16,6 +16,8 @@ from ..telemetry import spell_nonfinite
 from .base import ProbeError, Scores
 from .rounds import scores_from_json, scores_to_json
 
+# What the note begins with that says how documents were cut into rows.
+READING = "documents "
 FORMAT = "pretrain-monitor probe results"
 VERSION = 1
 
@@ -92,6 +94,13 @@ class ModelResult:
             np.concatenate([part.bytes for part in parts]),
             " ".join(part.key for part in parts),
         )
+
+    def reading_of(self, name: str) -> str | None:
+        """How the documents of a domain were cut into rows, in words; None if it was not said."""
+        for probe in self.probes:
+            if name in probe.scores:
+                return next((note for note in probe.notes if note.startswith(READING)), None)
+        return None
 
     @property
     def problems(self) -> list[str]:
@@ -223,3 +232,11 @@ def _probe_from_json(record: Mapping[str, Any]) -> ProbeOutcome:
 
 _FACTS = ("path", "name", "step", "parameters", "dtype", "tokenizer", "vocabulary", "load_seconds", "problem")
 _PROBE_FACTS = ("name", "kind", "seconds", "tokens_per_second", "peak_memory", "problem")
+
+
+def other_reading(reference: ModelResult, name: str, reading: str | None) -> str | None:
+    """What to say where a reference was read in other rows than a model of which this is the reading."""
+    other = reference.reading_of(name)
+    if reading is None or other is None or other == reading:
+        return None
+    return f"the reference read its {other}: the gap is also one of how much is seen before a token"

@@ -12,7 +12,8 @@ from pretrain_monitor.probes import PerplexityProbe, ProbeError
 from pretrain_monitor.probes.base import Scores
 from pretrain_monitor.probes.compressor import xz_bits_per_byte
 from pretrain_monitor.probes.coverage import yardstick
-from pretrain_monitor.probes.results import ModelResult, ProbeOutcome, Results, write_results
+from pretrain_monitor.probes.report import wording
+from pretrain_monitor.probes.results import ModelResult, ProbeOutcome, Results, read_reference, write_results
 from pretrain_monitor.probes.tokenizers import Tokenizer
 
 WORDS = ["the", "of", "and", "to", "in", "that", "was", "his", "for", "with", "not", "you", "model", "text", "byte"]
@@ -102,6 +103,22 @@ def test_the_probe_tells_the_gap_to_a_reference_with_another_tokenizer(tmp_path:
     result = PerplexityProbe(other, BYTES, context_length=64, reference=path)(Uniform(256))
     assert result["heldout/a/gap_to_reference"] == pytest.approx(-2.0)
     assert any("other documents" in note for note in result.notes)
+
+
+def test_a_reference_that_was_read_in_other_windows_is_noted_in_the_run_and_in_the_report(tmp_path: Path):
+    texts = {"a": ["one text", "another text of more bytes", "a third."], "b": ["alone."]}
+    path = of_probe(tmp_path, PerplexityProbe(texts, BYTES, context_length=8), Uniform(256))
+    probe = PerplexityProbe(texts, BYTES, context_length=64, reference=path)
+    found = probe(Uniform(256))
+    said = (
+        "the reference read its documents in windows of 8 tokens, 8 scored in each: the gap is also one of"
+    )
+    assert [note.startswith(said) for note in found.notes].count(True) == 1
+    outcome = ProbeOutcome("heldout", "perplexity", found, found.scores, found.notes, 1.0)
+    results = Results([ModelResult("models/mine", "mine", probes=[outcome])])
+    assert sum(note.startswith(said) for note in wording.notes(results, read_reference(path))) == 1
+    alike = read_reference(of_probe(tmp_path, probe, Uniform(256)))
+    assert not any(note.startswith("the reference read") for note in wording.notes(results, alike))
 
 
 def test_a_reference_of_other_domains_is_refused(tmp_path: Path):

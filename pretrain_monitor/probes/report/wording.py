@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..gaps import Gap
-from ..results import ModelResult, ProbeOutcome, Results
+from ..results import ModelResult, ProbeOutcome, Results, other_reading
 
 NO_VALUE = "-"
 
@@ -93,6 +93,9 @@ def notes(results: Results, reference: ModelResult | None = None) -> list[str]:
         found.append(_CHANGE)
     if reference is not None:
         found.append(f"gap to reference: what the last model needs more than {reference.name}; below 0 it is better")
+        last = results.measured[-1]
+        others = (other_reading(reference, name, last.reading_of(name)) for name in last.scores)
+        found += dict.fromkeys(note for note in others if note is not None)
     return found
 
 
