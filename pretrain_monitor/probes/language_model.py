@@ -81,8 +81,10 @@ class LanguageModel:
             raise ProbeError(f"{type(inner).__name__} reads and writes separately: probes measure causal models only")
         if self.is_hugging_face and type(inner).__name__.endswith("ForMaskedLM"):
             raise ProbeError(f"{type(inner).__name__} sees what it is asked for: probes measure causal models only")
-        self.context_length = _context_length(inner, context_length)
-        self.vocabulary = _vocabulary(inner)
+        # A function of the user's own may ask a module that does not know its sizes for a model's logits.
+        known = inner if forward is None else language_model_in(model)
+        self.context_length = _context_length(known, context_length)
+        self.vocabulary = _vocabulary(known)
         self.device = _device(inner)
         self.is_sharded = _is_sharded(model)
         self._head = self._separate_head(inner) if self.is_hugging_face and not self.is_sharded else None

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from ..distributed import collective_device
 
 # Places. Before the rows are read it is START or more, depending on what the rows are.
-END, FORWARD, AFTER, START = 0.0, 0.25, 0.5, 2.0
+END, FORWARD, AFTER, SUM, START = 0.0, 0.25, 0.5, 0.75, 2.0
 
 _meetings = 0  # so far; ranks that have lost each other count on from the same number
 

@@ -17,7 +17,7 @@ from ..distributed import collective_device, is_distributed
 from .base import ProbeError
 from .company import Company, is_fsdp2
 from .language_model import LanguageModel
-from .meeting import AFTER, FORWARD, START, ElsewhereError, OutOfStep, largest, meet
+from .meeting import AFTER, FORWARD, START, SUM, ElsewhereError, OutOfStep, largest, meet
 from .rows import Row
 
 
@@ -126,10 +126,17 @@ class Ranks:
         return meet(AFTER, problem) if self._is_several else problem
 
     def summed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Added up over the ranks that share the work."""
+        """Added up over the ranks that share the work.
+
+        Raises:
+            OutOfStep: another rank has left the probe.
+        """
         if self.sharing == 1:
             return values
         total = torch.from_numpy(values).to(collective_device())
+        # A rank may have failed to put its model back as it was. It will be at a meeting, which is no sum of this size:
+        # gloo would end the process.
+        meet(SUM)
         dist.all_reduce(total)
         result: NDArray[np.float64] = total.cpu().numpy()
         return result

@@ -52,9 +52,11 @@ class ProbeCourses:
     def add(self, sample: Sample) -> str | None:
         """Take in a round; the line that tells it, None if there is nothing to read in it."""
         parts: dict[str, list[str]] = {}
+        begun = _begun(sample)
         for name, (metric, is_less_better, title) in _told(sample.metrics).items():
             value = sample.metrics[metric]
-            course = self.by_name.get(name)
+            # What was measured on other documents is another course.
+            course = None if name in begun else self.by_name.get(name)
             before = None if course is None else course.last[1]
             error = sample.metrics.get(f"{metric}_se")
             if course is None:
@@ -120,6 +122,13 @@ def _told(metrics: Mapping[str, float]) -> dict[str, tuple[str, bool, str]]:
             if last == part and name.startswith(_GROUPS) and not name.endswith(("/micro", "/macro")):
                 told.setdefault(name.partition("/")[2], (metric, is_less_better, title))
     return told
+
+
+def _begun(sample: Sample) -> set[str]:
+    """Domains and suites of which the documents are not those of the round before, or were not known."""
+    changes = (sample.meta or {}).get("retention")
+    first = [one for one in changes if isinstance(one, Mapping) and one.get("is_first")] if changes else []
+    return {str(one.get("domain")).partition("/")[2] for one in first}
 
 
 def _part(name: str, value: float, before: float | None) -> str:

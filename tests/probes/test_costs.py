@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -283,3 +284,20 @@ def test_half_precision_logits_cost_what_they_cost_in_full(monkeypatch):
 
     monkeypatch.setattr(LanguageModel, "predictions", in_half)
     assert list(nats_of(model, texts_of())) == list(in_full)
+
+
+def test_a_function_for_a_module_around_a_model_leaves_it_to_the_model_how_much_it_reads():
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = tiny_llama()
+
+        def training_step(self, batch, number):
+            return self.model(batch, labels=batch).loss
+
+    module = Module()
+    reader = LanguageModel(module, forward=lambda module, ids: module.model(ids).logits)
+    assert reader.context_length == module.model.config.max_position_embeddings
+    assert reader.vocabulary == module.model.config.vocab_size
+    with pytest.raises(ProbeError, match="the model reads"):
+        LanguageModel(module, forward=lambda module, ids: module.model(ids).logits, context_length=10**6)

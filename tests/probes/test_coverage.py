@@ -110,9 +110,7 @@ def test_a_reference_that_was_read_in_other_windows_is_noted_in_the_run_and_in_t
     path = of_probe(tmp_path, PerplexityProbe(texts, BYTES, context_length=8), Uniform(256))
     probe = PerplexityProbe(texts, BYTES, context_length=64, reference=path)
     found = probe(Uniform(256))
-    said = (
-        "the reference read its documents in windows of 8 tokens, 8 scored in each: the gap is also one of"
-    )
+    said = "the reference read its documents in windows of 8 tokens, 8 scored in each: the gap is also one of"
     assert [note.startswith(said) for note in found.notes].count(True) == 1
     outcome = ProbeOutcome("heldout", "perplexity", found, found.scores, found.notes, 1.0)
     results = Results([ModelResult("models/mine", "mine", probes=[outcome])])

@@ -18,6 +18,18 @@ def test_a_line_names_every_domain_with_its_change():
     assert second == "step 500 (after an incident, 1.5 s): bits per byte code 1.250 (-0.250); accuracy arc 0.300"
 
 
+def test_other_documents_are_not_compared_with_those_before():
+    courses = ProbeCourses()
+    for step, bits in ((0, 9.0), (100, 1.0), (200, 3.0), (300, 2.5)):
+        sample = a_round(step, {"heldout/code/bits_per_byte": bits})
+        sample.meta["retention"] = [{"domain": "heldout/code", "is_first": step in (0, 200)}, "not one"]
+        line = courses.add(sample)
+        if step == 200:
+            assert line.endswith("code 3.000")
+    assert line.endswith("code 2.500 (-0.500)")
+    assert courses.lines() == ["  code: first 3.000, best 2.500 at step 300, last 2.500"]
+
+
 def test_many_domains_are_counted_and_averages_left_out():
     metrics = {f"heldout/d{n}/bits_per_byte": 1.0 for n in range(9)} | {"heldout/macro/bits_per_byte": 1.0}
     line = ProbeCourses().add(a_round(1, metrics))
