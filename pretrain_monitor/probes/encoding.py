@@ -64,29 +64,43 @@ def encode_pairs(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, pref
             tokenizer adds it by itself, such as Llama's.
 
     Raises:
-        ProbeError: an empty context, and the tokenizer has no such token.
+        ProbeError: an empty context, and the tokenizer has no such token; or one that ends every text with a token.
     """
     parted = [moved(context, continuation) for context, continuation in pairs]
     # Each text once and all together: tokenizers written in Rust share a batch among the cores.
     texts = list(dict.fromkeys(text for context, end in parted for text in (context, context + end) if text))
     ids = dict(zip(texts, tokenizer.encode_all(texts), strict=True))
+    _check_ends(tokenizer, parted, ids)
     begin = tokenizer.prefix_id
-    if begin is None and (prefix or not all(context for context, _ in parted)):
+    # Some tokenizers also make nothing of a text that has only marks in it that nobody sees.
+    if begin is None and (prefix or not all(ids.get(context) for context, _ in parted)):
         raise ProbeError(
             f"tokenizer {tokenizer.name} has no token that begins or ends a text, and a question without a context "
             "needs one to be scored after; give a tokenizer with one, or questions with a context"
         )
     before = [] if begin is None else [begin]
-    read = {context: before + ids[context] if prefix else ids[context] for context, _ in parted if context}
+    read: dict[str, list[int]] = {}
     encoded: list[Pair] = []
     for context, end in parted:
-        whole = ids.get(context + end, [])
-        if context:
-            encoded.append((read[context], whole[len(ids[context]) :]))
+        alone, whole = ids.get(context, []), ids.get(context + end, [])
+        # A text that begins with that token by itself does not get it twice.
+        if alone:
+            has_it = not prefix or alone[:1] == before
+            encoded.append((read.setdefault(context, alone if has_it else before + alone), whole[len(alone) :]))
         else:
-            # A text that begins with that token by itself does not get it twice.
             encoded.append((before, whole[1:] if whole[:1] == before else whole))
     return encoded
+
+
+def _check_ends(tokenizer: Tokenizer, parted: Sequence[tuple[str, str]], ids: dict[str, list[int]]) -> None:
+    """A function may add special tokens by itself. One behind each context would put all answers one token too late."""
+    texts = [ids[text] for context, end in parted if context for text in (context, context + end)]
+    last = texts[0][-1:] if texts else []
+    if last and all(one[-1:] == last and one.count(last[0]) == 1 for one in texts):
+        raise ProbeError(
+            f"tokenizer {tokenizer.name} ends every text with token {last[0]}, so that nobody can tell where an answer "
+            "begins: give one that adds no special tokens"
+        )
 
 
 def fit(context: list[int], continuation: list[int], context_length: int) -> list[int] | None:

@@ -173,3 +173,28 @@ def test_when_nothing_fits_the_suite_is_refused(letters):
         ProbeError, match="no question is left: short: 1 of 1 questions left out: an answer is longer than 4"
     ):
         encode_suite(letters, suite, context_length=4)
+
+
+def test_a_function_that_ends_every_text_with_a_token_of_its_own_is_refused():
+    ending = Tokenizer("ending", lambda texts: [[*text.encode(), 257] for text in texts], prefix_id=256)
+    with pytest.raises(ProbeError, match="tokenizer ending ends every text with token 257") as raised:
+        encode_pairs(ending, [("one", " two"), ("three", " four")])
+    assert "\n" not in str(raised.value)
+
+
+def test_texts_that_all_end_alike_by_themselves_are_read(letters):
+    (one, two) = encode_pairs(letters, [("Is it?", " No?"), ("Was it?", " Yes?")])
+    assert (one[1], two[1]) == (list(b" No?"), list(b" Yes?"))
+
+
+def test_a_text_that_begins_with_the_prefix_by_itself_does_not_get_it_twice():
+    beginning = Tokenizer("beginning", lambda texts: [[256, *text.encode()] for text in texts], prefix_id=256)
+    assert encode_pairs(beginning, [("ab", "c"), ("", "c")], prefix=True) == [([256, 97, 98], [99]), ([256], [99])]
+
+
+def test_a_context_of_which_the_tokenizer_makes_nothing_is_one_that_is_empty():
+    blind = Tokenizer("blind", lambda texts: [list(one.replace("\u200b", "").encode()) for one in texts], prefix_id=256)
+    assert encode_pairs(blind, [("\u200b", "c")]) == [([256], [99])]
+    without = Tokenizer("without", blind.encode_all)
+    with pytest.raises(ProbeError, match="has no token that begins or ends a text"):
+        encode_pairs(without, [("\u200b", "c")])
