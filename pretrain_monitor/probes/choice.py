@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -81,7 +82,8 @@ class ChoiceProbe:
         self._batch_tokens = batch_tokens
         self._forward = forward
         self._encoded: tuple[int, list[EncodedSuite]] | None = None
-        self._takes_trees: bool | None = None  # None: not tried yet
+        self._takes_trees = False
+        self._tried: weakref.ref[Any] | None = None  # the model that this was tried on
 
     @property
     def tasks(self) -> list[str]:
@@ -96,8 +98,9 @@ class ChoiceProbe:
         """
         reader = LanguageModel(model, forward=self._forward, context_length=self._context_length)
         suites = self._as_tokens(reader.context_length)
-        if self._takes_trees is None:
+        if self._tried is None or self._tried() is not model:
             self._takes_trees = self._try_trees(reader, suites)
+            self._tried = weakref.ref(model)
         rows, choices = self._rows(suites, are_shared=self._takes_trees)
         costs = score(reader, rows, choices, batch_tokens=self._batch_tokens, progress=self.progress)
         result, first = ProbeResult({}), 0

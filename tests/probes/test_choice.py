@@ -107,6 +107,17 @@ def test_a_model_that_does_not_keep_to_a_mask_is_asked_one_by_one():
     assert result.scores["task/next"].nats == pytest.approx([direct_nats(model, letters("abcdefgh"), 6)], rel=2e-5)
 
 
+def test_another_model_is_tried_by_itself():
+    heedless = tiny_llama()
+    forward = heedless.model.forward
+    heedless.model.forward = lambda *args, attention_mask=None, **kwargs: forward(*args, **kwargs)
+    probe = ChoiceProbe({"next": [Question("1", "abcdef", ("gh", "zz"), 0)]}, letters)
+    probe(tiny_llama())
+    assert probe._takes_trees is True
+    result = probe(heedless)
+    assert result.scores["task/next"].nats == pytest.approx([direct_nats(heedless, letters("abcdefgh"), 6)], rel=2e-5)
+
+
 def test_a_window_of_attention_shorter_than_a_question_is_not_overruled_by_a_mask():
     from transformers import MistralConfig, MistralForCausalLM
 
