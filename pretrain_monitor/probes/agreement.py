@@ -33,6 +33,7 @@ class Agreement:
         self.is_needed = is_distributed()
         self.is_complete = not self.is_needed or do_all_ranks_join(self._name, JOIN_TIMEOUT_S)
         self._told: list[str] = []
+        self._asked, self._times = "", 0  # the last question, and how often in a row before
 
     def on(self, question: str, verdict: str | None, *, step_s: float = 0.0) -> str | None:
         """Rank 0's verdict on what every rank asks about, once all are there; what other ranks give is ignored.
@@ -47,7 +48,10 @@ class Agreement:
         if not self.is_needed:
             return verdict
         store = dist.distributed_c10d._get_default_store()
-        key = f"pretrain_monitor/{self._name}/{question}"
+        # A step may save two checkpoints, and what was told of the first is still in the store.
+        self._asked, self._times = question, self._times + 1 if question == self._asked else 0
+        place = f"{self._name}/{question}" + (f" again {self._times}" if self._times else "")
+        key = f"pretrain_monitor/{place}"
         if self._is_writer:
             store.set(key, verdict or _NOTHING)
             self._told.append(key)
@@ -59,6 +63,6 @@ class Agreement:
             found = store.get(key).decode()
         if found == _NOTHING:
             return None
-        if not do_all_ranks_join(f"{self._name}/{question}", max(JOIN_TIMEOUT_S, _STEPS_AHEAD * step_s)):
+        if not do_all_ranks_join(place, max(JOIN_TIMEOUT_S, _STEPS_AHEAD * step_s)):
             raise NotAllThere
         return found

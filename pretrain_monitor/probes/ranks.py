@@ -69,8 +69,16 @@ class Ranks:
         return contextlib.nullcontext() if self._company is None else self._company.kept()
 
     def learn(self, forward: Callable[[], Any]) -> None:
-        """Where ranks go together: a forward pass that is sure to fit into memory, before all others."""
-        if self._company is None or self._company.knows_order:
+        """Where ranks go together: a forward pass that is sure to fit into memory, before all others.
+
+        Raises:
+            OutOfStep: another rank has left the probe.
+        """
+        if self._company is None:
+            return
+        # Whoever is not here by now would be waited for inside the model, where nobody can be told to stop.
+        meet(FORWARD)
+        if self._company.knows_order:
             return
         problem: Exception | None = None
         self._company.start()

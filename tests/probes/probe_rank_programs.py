@@ -6,6 +6,7 @@ Started by torchrun, or by hand with RANK, WORLD_SIZE and FILE_STORE set. What a
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -28,7 +29,7 @@ from torch.nn import functional as F
 from pretrain_monitor.callbacks import gather
 from pretrain_monitor.callbacks.loop import LoopMonitor
 from pretrain_monitor.distributed import do_all_ranks_join
-from pretrain_monitor.probes import agreement
+from pretrain_monitor.probes import agreement, scoring
 from pretrain_monitor.probes.findings import Findings
 from tests.probes.probe_parts import EVERY_10, Nasty, choices, perplexity, randomness, weights
 
@@ -141,6 +142,25 @@ class RaisingOnRank1(Counted):
         return result
 
 
+@contextlib.contextmanager
+def failing(when):
+    """Rank 1 cannot make a model ready to be measured, or cannot put it back afterwards."""
+    neutral = scoring.neutral
+
+    @contextlib.contextmanager
+    def broken(model):
+        if when == "entering":
+            raise RuntimeError("this rank has had enough")
+        with neutral(model):
+            yield
+        raise RuntimeError("this rank has had enough")
+
+    if RANK == 1 and when in ("entering", "leaving"):
+        scoring.neutral = broken
+    yield
+    scoring.neutral = neutral
+
+
 # Scenarios: each gives what a rank has to tell.
 
 
@@ -197,9 +217,11 @@ def raising(directory):
         "after": RaisingOnRank1(perplexity(), before=False),
         "alone": RaisingOnRank1(Nasty(), before=False),
         "texts": Counted(perplexity({"own": [f"text of rank {RANK}", "more"]})),
+        "entering": Counted(perplexity()),
+        "leaving": Counted(perplexity()),
     }.items():
         model, healthy = build("ddp"), Counted(choices())
-        with monitored(directory / name, [probe, healthy], model) as monitor:
+        with failing(name), monitored(directory / name, [probe, healthy], model) as monitor:
             result = train(model, 25, monitor)
         seen[name] = {**result, "calls": [probe.calls, healthy.calls]}
     return seen
@@ -212,11 +234,13 @@ def raising_fsdp(directory):
         "before": RaisingOnRank1(perplexity(), before=True),
         "after": RaisingOnRank1(perplexity(), before=False),
         "inside": Counted(perplexity()),
+        "entering": Counted(perplexity()),
+        "leaving": Counted(perplexity()),
     }.items():
         model, healthy = build("fsdp"), Counted(choices())
         if name == "inside" and RANK == 1:
             model.blocks[1].error = ValueError("mat1 and mat2")
-        with monitored(directory / name, [probe, healthy], model) as monitor:
+        with failing(name), monitored(directory / name, [probe, healthy], model) as monitor:
             result = train(model, 25, monitor)
         seen[name] = {**result, "calls": [probe.calls, healthy.calls]}
     return seen
@@ -308,6 +332,17 @@ def told_by_rank_0(directory):
                 time.sleep(0.002 if name == "budget" else 0)
         seen[name] = probe.steps
     return seen
+
+
+def asked_twice(directory):
+    """Two checkpoints of one step: rank 0 wants a round after the second one only, and comes to it last."""
+    agreement.JOIN_TIMEOUT_S = 5.0
+    both = agreement.Agreement(is_writer=RANK == 0)
+    told = [both.on("5 saved", None)]
+    time.sleep(0.5 if RANK == 0 else 0)
+    told += [both.on("5 saved", "checkpoint"), both.on("6", None), both.on("6 saved", None)]
+    agreement.JOIN_TIMEOUT_S = 60.0
+    return told
 
 
 def killed(directory):

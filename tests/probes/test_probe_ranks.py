@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 SCENARIOS = (
     "early", "numbers", "neutral_ddp", "neutral_fsdp", "raising", "raising_fsdp", "memory", "rank_0_alone",
-    "broken_writer", "told_by_rank_0",
+    "broken_writer", "told_by_rank_0", "asked_twice",
 )  # fmt: skip
 ENOUGH = "RuntimeError: this rank has had enough"
 
@@ -98,25 +98,30 @@ def test_a_model_spread_over_ranks_is_spread_again_after_each_round(two):
 @pytest.mark.parametrize("kind", ["", "_fsdp"])
 def test_what_raises_on_one_rank_is_switched_off_on_all_and_training_goes_on(two, kind):
     for rank in seen(two, f"raising{kind}"):
-        for name in {"before", "after"} | ({"inside"} if kind else {"alone", "texts"}):
+        for name in {"before", "after", "entering", "leaving"} | ({"inside"} if kind else {"alone", "texts"}):
             assert is_undisturbed(rank[name], rank["bare"])
             off, other = rank[name]["calls"]
             # The other probe goes on, unless it cannot measure this model either.
-            assert (off, other) == (1, 1 if name == "inside" else 8)
+            assert (off, other) == (1, 1 if name in ("inside", "entering", "leaving") else 8)
 
 
 def test_one_line_says_what_happened_on_which_rank(two):
-    heldout = f"probe heldout at step 0: on rank 1: {ENOUGH}; it is switched off, training goes on"
+    heldout, tasks = (
+        f"probe {name} at step 0: on rank 1: {ENOUGH}; it is switched off, training goes on"
+        for name in ("heldout", "tasks")
+    )
     assert said(two, "raising") == [
         heldout,
         heldout,
         f"probe nasty at step 0: on rank 1: {ENOUGH}; it is switched off, training goes on",
         "probe heldout at step 0: the ranks were given different texts: give each of them the same ones in the same "
         "order; it is switched off, training goes on",
+        *[heldout, tasks] * 2,
     ]
     broken = "on rank 1: ValueError: mat1 and mat2; it is switched off, training goes on"
     assert said(two, "raising_fsdp") == [
         heldout, heldout, f"probe heldout at step 0: {broken}", f"probe tasks at step 0: {broken}",
+        *[heldout, tasks] * 2,
     ]  # fmt: skip
     assert said(two, "raising", 1) == said(two, "raising_fsdp", 1) == []
 
@@ -181,6 +186,10 @@ def test_rounds_that_rank_0_decides_on_are_made_by_all_at_the_same_step(two):
     assert first["tokens"] == [30, 50]
     assert first["incident"] == [360]
     assert 1 <= len(first["budget"]) < 20
+
+
+def test_a_question_that_is_asked_again_at_the_same_step_is_answered_anew(two):
+    assert seen(two, "asked_twice") == [[None, "checkpoint", None, None]] * 2
 
 
 def test_a_monitor_made_before_the_process_group_probes_from_the_first_step_on(two):
