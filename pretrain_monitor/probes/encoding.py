@@ -96,7 +96,10 @@ def _check_ends(tokenizer: Tokenizer, parted: Sequence[tuple[str, str]], ids: di
     """A function may add special tokens by itself. One behind each context would put all answers one token too late."""
     texts = [ids[text] for context, end in parted if context for text in (context, context + end)]
     last = texts[0][-1:] if texts else []
-    if last and all(one[-1:] == last and one.count(last[0]) == 1 for one in texts):
+    if not last or not all(one[-1:] == last and one.count(last[0]) == 1 for one in texts):
+        return
+    # Few texts may end alike by themselves, where the tokenizer joins what stands before.
+    if all(one[-1:] == last for one in tokenizer.encode_all(["a", "1"])):
         raise ProbeError(
             f"tokenizer {tokenizer.name} ends every text with token {last[0]}, so that nobody can tell where an answer "
             "begins: give one that adds no special tokens"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from .question_files import json_lines
 Doc = Mapping[str, Any]
 
 _FORMATS = ("json", "csv", "parquet")
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # written as Python would write them: their text stays the same
 
 
 def read_docs(path: Path, settings: Mapping[str, Any]) -> list[Doc]:
@@ -58,6 +60,8 @@ def _files(where: str, settings: Mapping[str, Any]) -> tuple[str, list[str]]:
         if split not in given:
             raise ProbeError(f"{where}: no data file for the split {split}; there are {', '.join(map(str, given))}")
         given = given[split]
+    elif isinstance(split := settings.get("test_split") or settings.get("validation_split"), str) and "[" in split:
+        raise ProbeError(f"{where}: the split {split} is a part of the data; save that part, and name its file")
     files = [given] if isinstance(given, str) else given
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
         raise ProbeError(f"{where}: data files are given as a path, a list of paths, or a path for each split")
@@ -71,12 +75,7 @@ def _read(path: Path, format: str) -> list[Any]:
         if format == "parquet":
             return list(import_module("pyarrow.parquet").read_table(path).to_pylist())
         if format == "csv":
-            with path.open(encoding="utf-8-sig", newline="") as text:
-                rows = list(csv.DictReader(text, strict=True))
-            for number, row in enumerate(rows, start=1):
-                if None in row or None in row.values():
-                    raise ProbeError(f"{path} record {number} has not as many fields as the heading names")
-            return rows
+            return _read_csv(path)
         if path.suffix == ".json":
             whole = json.loads(path.read_text(encoding="utf-8-sig"))
             if isinstance(whole, list):
@@ -87,8 +86,26 @@ def _read(path: Path, format: str) -> list[Any]:
         pass  # one record a line, whatever the file is called
     except ProbeError:
         raise
-    except (OSError, ValueError, csv.Error) as problem:
+    except (OSError, ValueError, RecursionError, csv.Error) as problem:
         raise ProbeError(
             f"{path} cannot be read as {format}: {getattr(problem, 'strerror', '') or problem}"
         ) from problem
     return [doc for _, doc in json_lines(path)]
+
+
+def _read_csv(path: Path) -> list[Any]:
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text, strict=True)
+        rows: list[dict[str, Any]] = list(reader)
+    names = list(reader.fieldnames or ())
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ProbeError(f"{path} has two columns named {twice!r}; rename one")
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ProbeError(f"{path} record {number} has not as many fields as the heading names")
+    for name in names:
+        # As elsewhere that such a file is read: a column of numbers holds numbers, which may be those of choices.
+        if all(_INTEGER.fullmatch(row[name]) for row in rows):
+            for row in rows:
+                row[name] = int(row[name])
+    return rows

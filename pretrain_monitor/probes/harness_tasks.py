@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import yaml
 
 from .base import ProbeError
 from .harness_data import Doc, read_docs
-from .question_files import gold_of
+from .question_files import check_spelling, gold_of
 from .questions import Question
 
 _READ = {
@@ -89,47 +89,63 @@ def read_task(path: Path) -> list[Question]:
         raise ProbeError(f"task {path} {problem}") from problem
     if not isinstance(settings, dict):
         raise ProbeError(f"task {path} holds no settings: it needs data, doc_to_text, doc_to_choice and doc_to_target")
-    task = _Task(path, settings)
+    where = f"task {path}"
+    _check(where, settings)
     docs = read_docs(path, settings)
+    fields = {name for doc in docs for name in doc}
+    _check_names(where, settings, fields)
+    task = _Task(where, settings, fields)
     return [task.question(doc, number) for number, doc in enumerate(docs, start=1)]
 
 
 class _Task:
-    """The settings of a task, and the question that they make of each document."""
+    """The settings of a task, and the question that they make of each document.
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self._where = f"task {path}"
-        _check(self._where, settings)
+    Args:
+        fields: of any of its documents.
+    """
+
+    def __init__(self, where: str, settings: dict[str, Any], fields: set[str]) -> None:
+        self._where = where
+        self._fields = fields
         self._text = settings["doc_to_text"]
         self._choice = settings.get("doc_to_choice")
         self._target = settings["doc_to_target"]
         self._description = settings.get("description") or ""
         delimiter = settings.get("target_delimiter")
         self._delimiter = " " if delimiter is None else str(delimiter)
-        self._templates = _Templates(self._where)
+        self._templates = _Templates(where)
 
     def question(self, doc: Doc, number: int) -> Question:
         where = f"{self._where}, question {number}"
-        before = self._value(self._description, doc, where)
+        question = self._asked(doc, str(number), where)
+        for context, choice in question.texts():
+            check_spelling(context + choice, where)
+        return question
+
+    def _asked(self, doc: Doc, id: str, where: str) -> Question:
+        before = _one(self._value(self._description, doc, where), "description", where)
         text = self._value(self._text, doc, where)
         target = self._value(self._target, doc, where)
         if self._choice is None:
             # Without a delimiter, as there: for this output type the target brings its own white space.
-            return Question(str(number), f"{before}{text}", (_one(target, where),), 0)
+            end = _one(target, "doc_to_target", where)
+            return Question(id, before + _one(text, "doc_to_text", where), (end,), 0)
         choices = self._choices(doc, where)
         index = self._number(self._text, text)
         if index is not None:
             # The choices are beginnings, doc_to_text says which is right, and doc_to_target is the end of them all.
-            contexts = tuple(f"{before}{choice}" for choice in choices)
-            ends = (f"{self._delimiter}{_one(target, where)}",) * len(choices)
-            return Question(str(number), "", ends, gold_of(index, choices, where), contexts)
+            contexts = tuple(before + choice for choice in choices)
+            ends = (self._delimiter + _one(target, "doc_to_target", where),) * len(choices)
+            return Question(id, "", ends, gold_of(index, choices, where), contexts)
         if isinstance(target, list) and len(target) == 1:
             target = target[0]
         if isinstance(target, list):
             raise ProbeError(f"{where} has {len(target)} right answers: one is supported")
         index = self._number(self._target, target)
         gold = gold_of(target if index is None else index, choices, where)
-        return Question(str(number), f"{before}{text}", tuple(f"{self._delimiter}{one}" for one in choices), gold)
+        context = before + _one(text, "doc_to_text", where)
+        return Question(id, context, tuple(self._delimiter + choice for choice in choices), gold)
 
     @staticmethod
     def _number(setting: Any, value: Any) -> int | None:
@@ -145,19 +161,27 @@ class _Task:
     def _choices(self, doc: Doc, where: str) -> list[str]:
         if isinstance(self._choice, list | dict):
             choices: Any = list(self._choice.values() if isinstance(self._choice, dict) else self._choice)
+            if any(isinstance(choice, bool) for choice in choices):
+                raise ProbeError(
+                    f"{where}: doc_to_choice gives {choices!r}: YAML reads yes, no, on and off so; quote them"
+                )
         else:
             choices = self._value(self._choice, doc, where)
         if isinstance(choices, str):
             choices = _literal(choices)
         if not isinstance(choices, list | tuple) or len(choices) < 2:
             raise ProbeError(f"{where}: doc_to_choice gives {choices!r}; it must give a list of two or more")
-        return [str(choice) for choice in choices]
+        return [_one(choice, "doc_to_choice", where) for choice in choices]
 
     def _value(self, setting: Any, doc: Doc, where: str) -> Any:
         """A field of the document when the setting names one, else the setting as a template."""
         if not isinstance(setting, str):
             return setting
-        return doc[setting] if setting in doc else self._templates.render(setting, doc, where)
+        if setting not in self._fields:
+            return self._templates.render(setting, doc, where)
+        if doc.get(setting) is None:
+            raise ProbeError(f"{where} has nothing in its field {setting}: fill it in, or leave the question out")
+        return doc[setting]
 
 
 class _Templates:
@@ -181,12 +205,12 @@ class _Templates:
             return str(self._known[template].render(doc))
         except self._problem as problem:
             raise ProbeError(f"{where}: template {template!r}: {problem}; fields: {', '.join(doc)}") from problem
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as problem:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, re.error) as problem:
             raise ProbeError(f"{where}: template {template!r}: {type(problem).__name__}: {problem}") from problem
 
 
-def _regex_replace(text: str, pattern: str, replacement: str, count: int = 0) -> str:
-    return re.sub(pattern, replacement, text, count=count)
+def _regex_replace(string: str, pattern: str, repl: str, count: int = 0) -> str:
+    return re.sub(pattern, repl, string, count=count)  # templates may name its arguments, as they are named there
 
 
 def _check(where: str, settings: dict[str, Any]) -> None:
@@ -207,6 +231,14 @@ def _check(where: str, settings: dict[str, Any]) -> None:
         raise ProbeError(f"{where}: doc_to_choice belongs to output_type multiple_choice")
 
 
+def _check_names(where: str, settings: dict[str, Any], fields: set[str]) -> None:
+    """A word that names no field is a template without a field in it: every question would be the same."""
+    for key in ["doc_to_text"] + ["doc_to_target"] * (settings["output_type"] == "loglikelihood"):
+        setting = settings[key]
+        if isinstance(setting, str) and setting.isidentifier() and setting not in fields:
+            raise ProbeError(f"{where}: {key} {setting} is no field of its data; fields: {', '.join(sorted(fields))}")
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -214,7 +246,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _one(target: Any, where: str) -> str:
-    if isinstance(target, Sequence) and not isinstance(target, str):
-        raise ProbeError(f"{where}: doc_to_target gives {target!r}; one text is supported")
-    return str(target)
+def _one(value: Any, setting: str, where: str) -> str:
+    if value is None or (isinstance(value, Sequence | Mapping) and not isinstance(value, str)):
+        raise ProbeError(f"{where}: {setting} gives {value!r}; one text is supported")
+    return str(value)

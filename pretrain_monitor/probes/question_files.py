@@ -97,7 +97,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as problem:
         raise ProbeError(f"{path} line {number} is not UTF-8 ({problem.reason}); save the file as UTF-8") from problem
-    except json.JSONDecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # also a number of too many digits
         raise ProbeError(f"{path} line {number} is not JSON: {problem}") from problem
     except (OSError, EOFError, zlib.error) as problem:
         reason = getattr(problem, "strerror", None) or problem
@@ -116,14 +116,19 @@ def question_of(line: Any, number: int, where: str, delimiter: str = " ") -> Que
     for good, bad in (("good", "bad"), ("sentence_good", "sentence_bad")):
         if good in line and bad in line:
             pair = (_text(line, good, where), _text(line, bad, where))
-            # Every other pair the other way round: a model that finds both equally likely picks the first, and would
-            # be right each time if the good one always came first.
-            return Question(id, "", pair if number % 2 else pair[::-1], 1 - number % 2)
+            if ignored := [key for key in ("text", *_ASKED) if key in line]:
+                raise ProbeError(f"{where} has {ignored[0]} beside {good} and {bad}, which are whole texts: join them")
+            # Some pairs the other way round: a model that finds both equally likely picks the first, and would be right
+            # each time if the good one always came first. Not every other one, which is what a limit may pick out.
+            turn = zlib.crc32("\n".join(pair).encode()) % 2
+            return Question(id, "", pair[::-1] if turn else pair, turn)
     if "choices" in line and any(key in line for key in _ANSWERS):
         context = _context(line, _ASKED, where)
         choices = _choices(line["choices"], where)
         gold = gold_of(line[next(key for key in _ANSWERS if key in line)], choices, where)
         return Question(id, context, tuple(_appended(context, choice, delimiter) for choice in choices), gold)
+    if "target" in line and "choices" in line:
+        raise ProbeError(f"{where} has choices and target: name the right choice as answer, or give no choices")
     if "target" in line:
         context = _context(line, ("text", *_ASKED), where)
         return Question(id, context, (_appended(context, _text(line, "target", where), delimiter),), 0)
@@ -170,7 +175,7 @@ def _choices(given: Any, where: str) -> list[str]:
     if not all(one.strip() for one in given):
         raise ProbeError(f"{where}: a choice is blank")
     for one in given:
-        _check_spelling(one, where)
+        check_spelling(one, where)
     return list(given)
 
 
@@ -178,11 +183,15 @@ def _text(line: Mapping[str, Any], key: str, where: str, *, allow_empty: bool = 
     text = line[key]
     if not isinstance(text, str) or not (allow_empty or text.strip()):
         raise ProbeError(f"{where}: {key} is {text!r}; give a text")
-    _check_spelling(text, where)
+    check_spelling(text, where)
     return text
 
 
-def _check_spelling(text: str, where: str) -> None:
+def check_spelling(text: str, where: str) -> None:
+    """
+    Raises:
+        ProbeError: no tokenizer could read it.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -60,24 +60,38 @@ def plain_row(ids: Sequence[int] | Ints, first: int, owner: int) -> Row:
     return Row(tokens[:-1], at, tokens[first:], np.full(len(at), owner, dtype=np.int64))
 
 
-def in_batches(rows: Sequence[Row], batch_tokens: int) -> list[list[int]]:
+def in_batches(rows: Sequence[Row], batch_tokens: int, start_tokens: int = 0) -> list[list[int]]:
     """Numbers of the rows of each batch, the longest first, so that memory runs out at once or never.
 
     Args:
         batch_tokens: tokens of a batch, padding included; a row longer than this is a batch by itself.
+        start_tokens: tokens in whose time a forward pass is begun: so much padding costs less than another one.
     """
+    order = sorted(range(len(rows)), key=lambda number: (-len(rows[number]), number))
     # Rows of plain text apart from others: those need a mask, which keeps a model from its quickest attention.
-    order = sorted(range(len(rows)), key=lambda number: (rows[number].tree is None, -len(rows[number]), number))
     batches: list[list[int]] = []
-    room, is_plain = 0, False
-    for number in order:
-        row = rows[number]
-        if not room or is_plain != (row.tree is None):
-            batches.append([])
-            room, is_plain = max(1, batch_tokens // max(1, len(row))), row.tree is None
-        batches[-1].append(number)
-        room -= 1
+    for is_plain in (False, True):
+        some = [number for number in order if (rows[number].tree is None) == is_plain]
+        ends = _ends([len(rows[number]) for number in some], batch_tokens, start_tokens)
+        batches += [some[first:end] for first, end in zip([0, *ends], ends, strict=False)]
     return batches
+
+
+def _ends(lengths: Sequence[int], batch_tokens: int, start_tokens: int) -> list[int]:
+    """Where to cut rows, the longest first, so that reading them takes least: tokens, padding, and beginnings."""
+    count = len(lengths)
+    least, ends = np.zeros(count + 1), np.zeros(count, dtype=np.int64)  # from each row to the end
+    for first in reversed(range(count)):
+        width = max(1, lengths[first])
+        most = min(count - first, max(1, batch_tokens // width))
+        costs = width * np.arange(most, 0, -1) + least[first + most : first : -1]
+        best = int(np.argmin(costs))  # of equal ones that with the most rows
+        least[first], ends[first] = costs[best] + start_tokens, first + most - best
+    found, end = [], 0
+    while end < count:
+        end = int(ends[end])
+        found.append(end)
+    return found
 
 
 def padded(rows: Sequence[Row]) -> Ints:

@@ -29,6 +29,9 @@ _NO_TROUBLE, _TOO_MANY_ROWS, _NO_WAY_OUT, _BROKEN = range(4)  # the ranks agree 
 # Tokens in whose time a forward pass is begun: so much padding costs less than another one.
 _START_CPU, _START_DEVICE = 64, 1024
 
+# The largest block whose return teaches the C library anything, less what it adds itself.
+_KEPT_BYTES = 2**25 - 2**14
+
 # In how many pieces batches of so many tokens are read, once memory has run out: it would again in the next round.
 _parts: weakref.WeakKeyDictionary[torch.nn.Module, dict[int, int]] = weakref.WeakKeyDictionary()
 
@@ -82,8 +85,10 @@ def score(
     ranks.begin(rows)
     _check_ids(model, rows)
     parts = _parts.setdefault(model.root, {})
-    start = _START_CPU if model.device.type == "cpu" else _START_DEVICE
-    batches = [part for batch in in_batches(rows, batch_tokens) for part in _less_padded(rows, batch, start)]
+    is_cpu = model.device.type == "cpu"
+    if is_cpu:
+        _keep_memory()
+    batches = in_batches(rows, batch_tokens, _START_CPU if is_cpu else _START_DEVICE)
     work = _Work(model, rows, owners, batches, ranks, progress, parts.get(batch_tokens, 1))
     with neutral(model.root), ranks.watching():
         problem = ranks.first_problem(work.run)
@@ -241,17 +246,14 @@ class _Work:
         self._found.clear()
 
 
-def _less_padded(rows: Sequence[Row], batch: list[int], allowed: int) -> list[list[int]]:
-    """A batch, the longest row first, cut where more than the allowed number of tokens would be padding."""
-    parts: list[list[int]] = []
-    padding = 0
-    for number in batch:
-        padding += len(rows[parts[-1][0]]) - len(rows[number]) if parts else 0
-        if not parts or padding > allowed:
-            parts.append([])
-            padding = 0
-        parts[-1].append(number)
-    return parts
+def _keep_memory() -> None:
+    """Let the process keep the memory that one layer leaves to the next.
+
+    Linux gives memory by pages, one interrupt each, and the C library gives back what it thinks is a lot: without this,
+    a tenth of a forward pass goes into asking for the same memory again. What it thinks is a lot, it learns from what
+    is given back to it, up to 32 MiB.
+    """
+    torch.empty(_KEPT_BYTES, dtype=torch.uint8)
 
 
 def _check_ids(model: LanguageModel, rows: Sequence[Row]) -> None:

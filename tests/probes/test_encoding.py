@@ -185,6 +185,8 @@ def test_a_function_that_ends_every_text_with_a_token_of_its_own_is_refused():
 def test_texts_that_all_end_alike_by_themselves_are_read(letters):
     (one, two) = encode_pairs(letters, [("Is it?", " No?"), ("Was it?", " Yes?")])
     assert (one[1], two[1]) == (list(b" No?"), list(b" Yes?"))
+    # Here "b" ends the context, and is joined with what stands before it in the whole.
+    assert encode_pair(Tokenizer("two", joining), "aab", "cb") == (joining(["aab"])[0], joining(["aabcb"])[0][2:])
 
 
 def test_a_text_that_begins_with_the_prefix_by_itself_does_not_get_it_twice():

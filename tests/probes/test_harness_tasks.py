@@ -176,6 +176,16 @@ GOOD = {"doc_to_text": "question", "doc_to_choice": "choices", "doc_to_target": 
         ({"doc_to_target": "{{answer + 3}}"}, "question 1: the answer 3 is none of its 3 choices"),
         ({"doc_to_target": "{{[answer, 1]}}"}, "question 1: the answer .* is none of its 3 choices"),
         ({"doc_to_target": "choices"}, "question 1 has 3 right answers: one is supported"),
+        ({"doc_to_text": "choices"}, r"question 1: doc_to_text gives \['0', '7', 'neither'\]; one text is supported"),
+        ({"doc_to_text": "questoin"}, "doc_to_text questoin is no field of its data; fields: answer, choices, first"),
+        (
+            {"output_type": "loglikelihood", "doc_to_choice": None, "doc_to_target": "word"},
+            "doc_to_target word is no field of its data; fields: answer, choices",
+        ),
+        ({"doc_to_choice": [False, True]}, r"doc_to_choice gives \[False, True\]: YAML reads yes, no, on and off so"),
+        ({"doc_to_choice": "{{[first, none]}}"}, "question 1: doc_to_choice gives None; one text is supported"),
+        ({"doc_to_text": "{{question|regex_replace('(', '')}}"}, "question 1: template .*: missing \\)"),
+        ({"test_split": "test[:2]"}, r"the split test\[:2\] is a part of the data; save that part, and name its file"),
         ({"data": "none.jsonl"}, "none.jsonl cannot be read: No such file"),
         ({"data": "none.csv"}, "none.csv cannot be read as csv: No such file"),
         ({"data": 3}, "data files are given as a path, a list of paths, or a path for each split"),
@@ -193,6 +203,31 @@ def test_what_is_not_supported_is_said_in_one_line(tmp_path, settings, said):
     assert "\n" not in str(raised.value)
 
 
+def test_a_field_that_a_question_lacks_is_told_and_not_asked_by_its_name(tmp_path):
+    path = task(tmp_path, **GOOD, data="few.jsonl")
+    lacking = {"choices": ["a", "b"], "answer": 0}
+    for other in (lacking, {**lacking, "question": None}):
+        (tmp_path / "few.jsonl").write_text(f"{json.dumps(ROWS[0])}\n{json.dumps(other)}\n", encoding="utf-8")
+        with pytest.raises(ProbeError, match="question 2 has nothing in its field question: fill it in, or leave"):
+            read_task(path)
+
+
+def test_half_of_a_surrogate_pair_is_told_with_its_question(tmp_path):
+    (tmp_path / "odd.jsonl").write_text(r'{"question": "\ud800", "choices": ["a", "b"], "answer": 0}', encoding="utf-8")
+    with pytest.raises(ProbeError, match=r"mine\.yaml, question 1: half of a surrogate pair"):
+        read_task(task(tmp_path, **GOOD, data="odd.jsonl"))
+
+
+def test_a_column_of_numbers_in_a_csv_file_names_choices_by_number(tmp_path):
+    settings = {"data": "odd.csv", "doc_to_choice": ["one", "two"], "doc_to_target": "end"}
+    (tmp_path / "odd.csv").write_text("which,code,end\n1,007,end\n0,12,end\n", encoding="utf-8")
+    first, second = read_task(task(tmp_path, **settings, doc_to_text="which"))
+    assert (first.contexts, first.gold, second.gold) == (("one", "two"), 1, 0)
+    settings["doc_to_target"] = "which"
+    # Not a number of its own: it would lose its zeros.
+    assert read_task(task(tmp_path, **settings, doc_to_text="code"))[0] == Question("1", "007", (" one", " two"), 1)
+
+
 def test_data_without_fields_or_without_rows_are_refused(tmp_path):
     path = task(tmp_path, **GOOD, data="odd.json")
     (tmp_path / "odd.json").write_text("[1, 2]", encoding="utf-8")
@@ -205,3 +240,9 @@ def test_data_without_fields_or_without_rows_are_refused(tmp_path):
     (tmp_path / "odd.csv").write_text("question,answer\na,b,c\n", encoding="utf-8")
     with pytest.raises(ProbeError, match=r"odd\.csv record 1 has not as many fields as the heading names"):
         read_task(path)
+    (tmp_path / "odd.csv").write_text("question,question\na,b\n", encoding="utf-8")
+    with pytest.raises(ProbeError, match=r"odd\.csv has two columns named 'question'; rename one"):
+        read_task(path)
+    (tmp_path / "odd.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ProbeError, match=r"odd\.json cannot be read as json: maximum recursion"):
+        read_task(task(tmp_path, **GOOD, data="odd.json"))

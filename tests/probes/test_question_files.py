@@ -53,10 +53,16 @@ def test_good_sentences_do_not_always_come_first():
     lines.append({"sentence_good": "She sees him.", "sentence_bad": "She sees he."})
     suite = load_suite("grammar", lines)
     assert suite.kind == "pairs" and suite.chance == 0.5
-    assert [question.gold for question in suite.questions] == [0, 1, 0, 1]
-    assert all("sleeps" not in question.choices[question.gold] for question in suite.questions)
-    assert suite.questions[3].choices == ("She sees he.", "She sees him.")
+    good = [question.choices[question.gold] for question in suite.questions]
+    assert good == [*(f"The {n} cats sleep." for n in range(3)), "She sees him."]
     assert {question.context for question in suite.questions} == {""}
+
+
+@pytest.mark.parametrize("limit", [None, 100, 50, 25])
+def test_about_as_many_good_sentences_come_first_as_second_whichever_are_asked(limit):
+    suite = load_suite("many", [{"good": f"The {n} cats.", "bad": f"The {n} cat."} for n in range(200)], limit=limit)
+    golds = [question.gold for question in suite.questions]
+    assert 0.3 < sum(golds) / len(golds) < 0.7
 
 
 def test_white_space_is_added_only_where_there_is_none_and_not_where_words_are_not_parted():
@@ -103,6 +109,11 @@ def test_an_answer_that_is_no_choice_is_named(answer):
         ({"question": 3, "choices": ["a", "b"], "answer": 0}, "question is 3; give a text"),
         ({"text": "T", "target": ""}, "target is ''; give a text"),
         ({"good": "G", "bad": None}, "bad is None; give a text"),
+        (
+            {"context": "C", "good": "G", "bad": "B"},
+            "has context beside good and bad, which are whole texts: join them",
+        ),
+        ({"question": "Q", "choices": ["a", "b"], "target": "b"}, "has choices and target: name the right choice as"),
     ],
 )
 def test_a_line_that_is_no_question_is_named_with_its_file_and_number(tmp_path, line, said):
@@ -123,6 +134,8 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped_and_lines_still_counted(t
     [
         ("bad.jsonl", b'{"text": "T"\n', "bad.jsonl line 1 is not JSON"),
         ("bad.jsonl", b'{"text": "T", "target": "\xe9t\xe9"}\n', "bad.jsonl line 1 is not UTF-8"),
+        ("bad.jsonl", b'{"id": ' + b"9" * 5000 + b"}", "bad.jsonl line 1 is not JSON: Exceeds the limit"),
+        ("bad.jsonl", b"[" * 100_000, "bad.jsonl line 1 is not JSON: maximum recursion"),
         ("bad.jsonl", b"\n\n", "bad.jsonl has no questions"),
         ("bad.jsonl.gz", b'{"text": "T", "target": "t"}\n', "bad.jsonl.gz cannot be read: Not a gzipped file"),
         ("bad.jsonl.gz", gzip.compress(b"x" * 999, mtime=0)[:-5], "bad.jsonl.gz cannot be read"),
