@@ -26,7 +26,12 @@ def write_html(explanation: Explanation, path: Path) -> None:
     """Words first, then every panel over one axis of steps."""
     drawing = draw(explanation)
     entries = [*facts(explanation), *(("note", note) for note in drawing.notes)]
-    figure = figure_of(drawing).to_html(full_html=False, include_plotlyjs=True, config=FIGURE_CONFIG)
+    # A run may end before it has reported anything but a probe that failed.
+    figure = (
+        figure_of(drawing).to_html(full_html=False, include_plotlyjs=True, config=FIGURE_CONFIG)
+        if drawing.panels
+        else ""
+    )
     listed = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in entries)
     message = escape(clean(explanation.incident.message))
     body = f"<p>{message}</p>\n<dl>\n{listed}\n</dl>\n{figure}"

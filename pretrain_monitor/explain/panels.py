@@ -59,6 +59,8 @@ def draw(explanation: Explanation) -> Drawing:
 
 def _notes(explanation: Explanation) -> tuple[str, ...]:
     notes = []
+    if not explanation.tracks:
+        notes.append("nothing is drawn: the log holds no loss and no gradient norm")
     if explanation.samples_per_pair > 1:
         notes.append(f"of every {explanation.samples_per_pair:,} samples the smallest and the largest are drawn")
     if explanation.goes_on:
@@ -113,8 +115,10 @@ def _signal_panel(explanation: Explanation, track: Track) -> Panel:
     every = -(-len(track.nonfinite) // _MOST_MARKED) or 1
     nonfinite = [Point(Role.NONFINITE, step, None, "NaN or infinite") for step in track.nonfinite[::every].tolist()]
     bottom, top = _usual_range(explanation, track)
+    # A probe is no signal: what it is to be held against leads.
+    is_its_own = incident.kind is not Kind.PROBE_FAILURE and (is_lead or track.name in incident.signals)
     return Panel(
-        title=name_of(track.name) + ("" if is_lead or track.name in incident.signals else " (for comparison)"),
+        title=name_of(track.name) + ("" if is_its_own else " (for comparison)"),
         lines=tuple(line for line in lines if len(line.steps)),
         bands=tuple(bands),
         points=(*points, *nonfinite),

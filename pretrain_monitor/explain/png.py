@@ -50,7 +50,7 @@ def figure_of(
     lines = [part for text in header for part in textwrap.wrap(text, _TOP_LINES) or [""]]
     weights = [panel.weight for panel in drawing.panels]
     head, foot, gap = 0.24 * len(lines) + 0.35, 0.19 * len(footer) + 0.5, 0.45
-    height = head + foot + _UNIT * sum(weights) + gap * (len(weights) - 1)
+    height = head + foot + _UNIT * sum(weights) + gap * max(len(weights) - 1, 0)
     figure = Figure(figsize=(width, height), facecolor=PAPER)
     FigureCanvasAgg(figure)
     top = height - head

@@ -160,6 +160,11 @@ class _Scene:
         early = [(row.step, row.reference) for row in rows if row.reference is not None and "loss" in row.values]
         goes_on = self._closed > self._opened + _LONGEST and self._incident.end_step is None
         incident = self._incident
+        is_probe = incident.kind is Kind.PROBE_FAILURE
+        others = [other for other in self._found.incidents if other.id != incident.id]
+        again = [
+            other for other in others if is_probe and (other.kind, other.signals) == (incident.kind, incident.signals)
+        ]
         return Explanation(
             incident=incident,
             tracks=tuple(self._track(name, firings) for name in self._names),
@@ -173,14 +178,9 @@ class _Scene:
             goes_on=goes_on,
             samples_per_pair=self._per_pair,
             # Of a probe that failed the signal is its name.
-            unshown=()
-            if incident.kind is Kind.PROBE_FAILURE
-            else tuple(name for name in incident.signals if name not in self._names),
-            neighbours=tuple(
-                other
-                for other in self._found.incidents
-                if other.id != incident.id and first <= other.detected_step <= last
-            ),
+            unshown=() if is_probe else tuple(name for name in incident.signals if name not in self._names),
+            neighbours=tuple(other for other in others if first <= other.detected_step <= last and other not in again),
+            again=tuple(again),
         )
 
     def _cut(self) -> None:

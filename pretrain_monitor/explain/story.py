@@ -102,6 +102,7 @@ class Explanation:
         samples_per_pair: 1 if every sample is there; else the smallest and the largest of so many each.
         unshown: signals of the incident that are not among the tracks.
         neighbours: other incidents within the window.
+        again: other failures of the same probe, wherever in the log.
     """
 
     incident: Incident
@@ -117,6 +118,7 @@ class Explanation:
     samples_per_pair: int = 1
     unshown: tuple[str, ...] = ()
     neighbours: tuple[Incident, ...] = ()
+    again: tuple[Incident, ...] = ()
 
     @property
     def opened_step(self) -> int:

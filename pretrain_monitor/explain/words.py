@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from ..detection.alarm import Chart
 from ..detection.messages import number
@@ -12,6 +13,9 @@ from .panels import CHART_NAMES, name_of
 from .story import Explanation, Firing
 
 _MOST_SEGMENTS = 4
+_MOST_AGAIN = 3
+# How the message of a probe begins that was ended by an error of Python's and not by one that says what to do.
+_RAISED = re.compile(r"[A-Z]\w*: ")
 _UNITS = {Chart.OUTLIER: " sd", Chart.EARLY: " times the best level"}
 _EARLY = (
     "until the charts begin the loss is held against its best level so far: 1.3 times that and half a nat more, twice "
@@ -29,8 +33,10 @@ _ABOUT = {
 def facts(explanation: Explanation) -> list[tuple[str, str]]:
     """Name and text of everything worth saying, in the order in which it happened; for people."""
     incident = explanation.incident
-    found = [*_alarms(explanation)]
-    found.append(("onset", f"step {incident.onset_step:,}"))
+    if incident.kind is Kind.PROBE_FAILURE:
+        found = _probe(explanation)
+    else:
+        found = [*_alarms(explanation), ("onset", f"step {incident.onset_step:,}")]
     found.append(("told", _told(explanation)))
     found.append(("end", _end(incident)))
     if segments := incident.evidence.get("segments"):
@@ -40,7 +46,7 @@ def facts(explanation: Explanation) -> list[tuple[str, str]]:
     found += [("explained by" if _is_explained(incident) else "beside it", text) for text in _changes(incident)]
     found += [("also here", _neighbours(explanation))] if explanation.neighbours else []
     if incident.advice:
-        found.append(("what to do", clean(incident.advice)))
+        found.append(("what to do", clean(incident.advice) + _traceback(incident)))
     return found
 
 
@@ -110,6 +116,26 @@ def _alarms(explanation: Explanation) -> list[tuple[str, str]]:
     if any(chart is Chart.EARLY for _, chart, _ in first):
         entries.append(("early rule", _EARLY))
     return entries
+
+
+def _probe(explanation: Explanation) -> list[tuple[str, str]]:
+    """Which probe failed, with what message and how often: no chart has anything to do with it."""
+    evidence, first = explanation.incident.evidence, explanation.incident.onset_step
+    times = f"once, at step {first:,}"
+    if evidence["failures"] > 1:
+        times = f"{evidence['failures']:,} times, from step {first:,} to {first + evidence['duration_steps']:,}"
+    entries = [("probe", clean(evidence["probe"])), ("message", clean(evidence["problem"])), ("failed", times)]
+    if again := explanation.again:
+        steps = ", ".join(f"step {other.onset_step:,} ({clean(other.id)})" for other in again[:_MOST_AGAIN])
+        more = len(again) - _MOST_AGAIN
+        entries.append(("failed also", steps + (f" and {more:,} more" if more > 0 else "")))
+    return entries
+
+
+def _traceback(incident: Incident) -> str:
+    if incident.kind is not Kind.PROBE_FAILURE or not _RAISED.match(incident.evidence["problem"]):
+        return ""
+    return " Its traceback is in what pretrain_monitor logs at level DEBUG."
 
 
 def _told(explanation: Explanation) -> str:

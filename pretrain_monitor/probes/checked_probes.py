@@ -26,7 +26,9 @@ def checked_probes(probes: Sequence[Any]) -> list[Probe]:
         except ProbeError as error:
             raise ConfigError(str(error)) from None
         if name in names:
-            raise ConfigError(f"two probes are named {name!r}: their results could not be told apart; rename one")
+            raise ConfigError(
+                f"two probes are named {name!r}: their results could not be told apart; give one of them another name"
+            )
         names.add(name)
     try:
         check_tasks(probes)
@@ -43,10 +45,17 @@ def check_tasks(probes: Sequence[Any]) -> None:
     """
     asked: dict[str, str] = {}
     for probe in probes:
-        for task in getattr(getattr(probe, "probe", probe), "tasks", ()):
+        for task in _tasks(getattr(probe, "probe", probe)):
             if task in asked:
                 raise ProbeError(
                     f"probes {asked[task]!r} and {probe.name!r} both have a task {task!r}: their results could not be "
-                    "told apart; give one of the tasks another name"
+                    "told apart; give one of the tasks another name, or leave it out of one of the probes"
                 )
             asked[task] = probe.name
+
+
+def _tasks(probe: Any) -> Sequence[str]:
+    """Names under which a probe of this package keeps its answers, whatever the probe itself is called."""
+    owner = next((kind for kind in type(probe).__mro__ if "tasks" in vars(kind)), None)
+    # What a user's own probe calls its tasks says nothing of its metrics, which are known once it has run.
+    return probe.tasks if owner is not None and owner.__module__.startswith(f"{__package__}.") else ()

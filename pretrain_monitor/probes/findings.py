@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..monitor import Monitor
+from ..printable import clean
 from ..telemetry import Sample
 from .attempt import Attempt
 from .base import Scores
+from .results import REFERENCE
 from .retention import RetentionTracker
 from .rounds import Round
 
 logger = logging.getLogger(__name__)
+
+_Told = TypeVar("_Told")
 
 # What the metrics of probes begin with. Those of users' own get another beginning.
 _GROUPS = ("heldout/", "task/", "tokenization/", "probe/")
@@ -25,6 +29,9 @@ class Findings:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._tracker: RetentionTracker | None = RetentionTracker()
+        self._owners: dict[tuple[str, str], str] = {}  # the probe that told something by a name first
+        self._clashes: set[tuple[str, str]] = set()  # probes of which it was said
+        self._has_told: set[str] = set()  # probes
 
     def recall(self, step: int) -> int | None:
         """Take back the rounds up to ``step``; the step of the last one."""
@@ -61,9 +68,11 @@ class Findings:
                 )  # fmt: skip
             if (result := attempt.result) is None:
                 continue
-            metrics.update(_metrics(attempt.probe, result))
-            each[attempt.probe] = {"seconds": round(attempt.seconds, 3), "notes": list(getattr(result, "notes", ()))}
-            if own := getattr(result, "scores", {}):
+            metrics.update(self._own("value", attempt.probe, _metrics(attempt.probe, result)))
+            notes = list(getattr(result, "notes", ()))
+            each[attempt.probe] = {"seconds": round(attempt.seconds, 3), "notes": notes}
+            self._warn_of_reference(attempt.probe, notes)
+            if own := self._own("documents", attempt.probe, getattr(result, "scores", {})):
                 scores.update(own)
                 found = Round(step, attempt.probe, reason, attempt.seconds, own, learning_rate=rate)
                 self._monitor.record_probe(found.to_json())
@@ -73,6 +82,27 @@ class Findings:
         if changes := self._changes(step, scores, rate):
             meta["retention"] = changes
         self._monitor.observe(Sample(step, metrics, tokens_seen, None, meta))
+
+    def _own(self, what: str, probe: str, found: Mapping[str, _Told]) -> dict[str, _Told]:
+        """What no other probe keeps under the same name: by turns they would make one course of two."""
+        owners = {name: self._owners.setdefault((what, name), probe) for name in found}
+        for name, owner in owners.items():
+            if owner != probe and (owner, probe) not in self._clashes:
+                self._clashes.add((owner, probe))
+                logger.warning(
+                    "probes %s and %s both tell %s: what %s tells under the names of %s is left out; "
+                    "have one of them give other names",
+                    owner, probe, clean(name), probe, owner,
+                )  # fmt: skip
+        return {name: value for name, value in found.items() if owners[name] == probe}
+
+    def _warn_of_reference(self, probe: str, notes: Sequence[str]) -> None:
+        """Say after a probe's first round what no curve shows: that another model was measured in another way."""
+        found = [note for note in notes if REFERENCE in note]
+        if found and probe not in self._has_told:
+            more = f"; {len(found) - 1} more of this kind in the run log" if len(found) > 1 else ""
+            logger.warning("probe %s: %s%s", probe, clean(found[0]), more)
+        self._has_told.add(probe)
 
     def _changes(self, step: int, scores: Mapping[str, Scores], learning_rate: float | None) -> list[dict[str, Any]]:
         if self._tracker is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from .averages import bits_per_byte
 from .base import Scores
 from .paired import is_per_byte, level, paired_change
+from .results import REFERENCE, ModelResult, other_reading
 
 _TWO_SIDED_95 = 1.959963984540054
 
@@ -36,8 +38,13 @@ class Gap:
         return self.lower is not None and self.upper is not None and (self.lower > 0 or self.upper < 0)
 
 
-def are_same_documents(one: Scores, other: Scores) -> bool:
+def are_same_documents(one: Scores, other: Scores, *, has_one_source: bool = False) -> bool:
     """Whether two measurements are of the same documents: by their key or, where tokenizers differ, by their bytes.
+
+    Documents that are all of one size, as pieces of a text are and answers of a letter, are known by their key alone.
+
+    Args:
+        has_one_source: both were given the same texts, and differ at most in what was left out of them.
 
     >>> import numpy as np
     >>> def scores(tokens, key):
@@ -47,12 +54,19 @@ def are_same_documents(one: Scores, other: Scores) -> bool:
     """
     if len(one.nats) != len(other.nats):
         return False
-    return one.key == other.key or (is_per_byte(one) and is_per_byte(other) and np.array_equal(one.bytes, other.bytes))
+    if one.key == other.key:
+        return True
+    is_alike = is_per_byte(one) and is_per_byte(other) and np.array_equal(one.bytes, other.bytes)
+    return is_alike and (has_one_source or len(one.bytes) == 1 or bool((one.bytes != one.bytes[0]).any()))
 
 
-def gap(before: Scores, after: Scores) -> Gap | None:
-    """What ``after`` needs more than ``before``; None where there is no unit to compare them in."""
-    if are_same_documents(before, after):
+def gap(before: Scores, after: Scores, *, has_one_source: bool = False) -> Gap | None:
+    """What ``after`` needs more than ``before``; None where there is no unit to compare them in.
+
+    Args:
+        has_one_source: as in ``are_same_documents``.
+    """
+    if are_same_documents(before, after, has_one_source=has_one_source):
         change = paired_change(replace(before, key=after.key), after)
         return Gap(change.change, change.standard_error, change.lower, change.upper, True)
     if not (is_per_byte(before) and is_per_byte(after)):
@@ -64,3 +78,42 @@ def gap(before: Scores, after: Scores) -> Gap | None:
         return Gap(value, None, None, None, False)
     reach = _TWO_SIDED_95 * error
     return Gap(value, error, value - reach, value + reach, False)
+
+
+def notes_on_gaps(reference: ModelResult, measured: Mapping[str, tuple[Scores, str | None]]) -> list[str]:
+    """Of which domains and tasks there is no gap to a reference, or not quite one: each note once.
+
+    Args:
+        measured: by name, the scores of a model, and how it read its documents, in words, where it is known.
+    """
+    about: dict[str, list[str]] = {}
+    for name, (own, reading) in measured.items():
+        for note in _notes_on_gap(reference, name, own, reading):
+            about.setdefault(note, []).append(name)
+    return [note if len(names) == len(measured) else f"{note} ({few(names)})" for note, names in about.items()]
+
+
+def _notes_on_gap(reference: ModelResult, name: str, own: Scores, reading: str | None) -> list[str]:
+    other = reference.scores.get(name)
+    if other is None:
+        return [f"no gap: {REFERENCE} was not measured on this"]
+    found = gap(other, own)
+    if found is None:
+        return [f"no gap: {REFERENCE} has other documents, tokens or windows, and bytes are unknown"]
+    notes = []
+    if not found.is_paired:
+        notes.append(f"not paired: {REFERENCE} is not known to have read the same, so the gap is that of two samples")
+    # Other tokenizers differ in tokens as well.
+    elif own.right is not None and own.key != other.key and np.array_equal(own.tokens, other.tokens):
+        notes.append(f"{REFERENCE} was asked in another way: by context length, prefix, tokenizer or questions")
+    if (note := other_reading(reference, name, reading)) is not None:
+        notes.append(note)
+    return notes
+
+
+def few(names: Sequence[str]) -> str:
+    """
+    >>> few(["law", "code", "novels", "news", "mail"])
+    'law, code, novels and 2 more'
+    """
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

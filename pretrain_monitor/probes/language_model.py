@@ -82,7 +82,7 @@ class LanguageModel:
         if self.is_hugging_face and type(inner).__name__.endswith("ForMaskedLM"):
             raise ProbeError(f"{type(inner).__name__} sees what it is asked for: probes measure causal models only")
         # A function of the user's own may ask a module that does not know its sizes for a model's logits.
-        known = inner if forward is None else language_model_in(model)
+        known = inner if forward is None else _sized_model_in(model)
         self.context_length = _context_length(known, context_length)
         self.vocabulary = _vocabulary(known)
         self.device = _device(inner)
@@ -237,6 +237,32 @@ def language_model_in(model: nn.Module) -> nn.Module:
     return model
 
 
+def _sized_model_in(model: nn.Module) -> nn.Module:
+    """What knows the sizes of the language model that a function of the user's own asks somewhere in a module."""
+    outer = language_model_in(model)
+    if _said_by_model(outer, _CONTEXT_NAMES) is not None:
+        return outer
+    inner = _sized_children(outer)
+    # A copy with averaged weights has the same sizes; of models that differ nobody knows which one is asked.
+    sizes = {(_said_by_model(child, _CONTEXT_NAMES), _vocabulary(child)) for child in inner}
+    # A table outside may be that of the tokens, and the child has another.
+    is_whole = set(_embeddings(outer)) == {table for child in inner for table in _embeddings(child)}
+    return inner[0] if len(sizes) == 1 and is_whole else outer
+
+
+def _sized_children(module: nn.Module) -> list[nn.Module]:
+    """The outermost parts that have a table of embeddings and say how many tokens they read."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        is_sized = _said_by_model(child, _CONTEXT_NAMES) is not None and _embeddings(child)
+        found += [child] if is_sized else _sized_children(child)
+    return found
+
+
+def _embeddings(module: nn.Module) -> list[nn.Embedding]:
+    return [part for part in module.modules() if isinstance(part, nn.Embedding)]
+
+
 def _has_no_forward(model: nn.Module) -> bool:
     # Both bases have one that only says that it is missing.
     name = getattr(type(model).forward, "__qualname__", "")
@@ -276,7 +302,7 @@ def _vocabulary(inner: Any) -> int | None:
         table = None
     if isinstance(table, nn.Embedding):
         return table.num_embeddings
-    sizes = {module.num_embeddings for module in inner.modules() if isinstance(module, nn.Embedding)}
+    sizes = {table.num_embeddings for table in _embeddings(inner)}
     # One with a row for each position may be the largest. Token embeddings are often padded beyond the vocabulary.
     known = _said_by_model(inner, ("vocab_size",))
     if known is not None and any(size >= known for size in sizes):

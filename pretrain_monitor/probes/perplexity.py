@@ -13,9 +13,9 @@ from .averages import averaged_metrics, domain_metrics
 from .base import ProbeError, ProbeResult, Scores, checked_name
 from .coverage import Yardstick, yardstick
 from .documents import Domain, read_domain
-from .gaps import gap
+from .gaps import gap, notes_on_gaps
 from .language_model import LanguageModel
-from .results import ModelResult, other_reading, read_reference
+from .results import ModelResult, read_reference
 from .rows import Row
 from .scoring import Progress, score
 from .tokenizers import as_tokenizer
@@ -153,7 +153,6 @@ class PerplexityProbe:
     def _add_gaps(self, metrics: dict[str, float], scores: Mapping[str, Scores], reading: str) -> list[str]:
         if self._reference is None:
             return []
-        notes = []
         for name, own in scores.items():
             other = self._reference.scores.get(name)
             found = None if other is None else gap(other, own)
@@ -161,11 +160,7 @@ class PerplexityProbe:
                 metrics[f"{name}/gap_to_reference"] = found.value
                 if found.standard_error is not None:
                     metrics[f"{name}/gap_to_reference_se"] = found.standard_error
-                if not found.is_paired:
-                    notes.append(f"{name}: the reference read other documents, so the gap is that of two samples")
-                elif (note := other_reading(self._reference, name, reading)) is not None and note not in notes:
-                    notes.append(note)
-        return notes
+        return notes_on_gaps(self._reference, {name: (own, reading) for name, own in scores.items()})
 
     def _checked_reference(self, path: str | Path, domains: Iterable[str]) -> ModelResult:
         reference = read_reference(path)

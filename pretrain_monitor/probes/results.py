@@ -18,6 +18,8 @@ from .rounds import scores_from_json, scores_to_json
 
 # What the note begins with that says how documents were cut into rows.
 READING = "documents "
+# What a note holds that is about one.
+REFERENCE = "the reference"
 FORMAT = "pretrain-monitor probe results"
 VERSION = 1
 
@@ -239,4 +241,4 @@ def other_reading(reference: ModelResult, name: str, reading: str | None) -> str
     other = reference.reading_of(name)
     if reading is None or other is None or other == reading:
         return None
-    return f"the reference read its {other}: the gap is also one of how much is seen before a token"
+    return f"{REFERENCE} read its {other}: the gap is also one of how much is seen before a token"

@@ -23,13 +23,19 @@ _GROUPS = ("heldout/", "task/")
 
 @dataclass(slots=True)
 class Course:
-    """One value over the rounds of a run."""
+    """One value over the rounds of a run, as long as they are of the same documents.
+
+    Args:
+        error: standard error of the last one.
+        changed_at: step from which on the documents are these; None if there were no others.
+    """
 
     first: tuple[int, float]
     best: tuple[int, float]
     last: tuple[int, float]
     is_less_better: bool
-    error: float | None = None  # standard error of the last one
+    error: float | None = None
+    changed_at: int | None = None
 
     @property
     def share_lost(self) -> float:
@@ -45,7 +51,11 @@ class Course:
 
 @dataclass(slots=True)
 class ProbeCourses:
-    """What of a run's probes is told in the terminal: bits per byte or loss of a domain, accuracy of a suite."""
+    """What of a run's probes is told in the terminal: bits per byte or loss of a domain, accuracy of a suite.
+
+    Args:
+        by_name: such as ``heldout/code`` or ``task/lambada``.
+    """
 
     by_name: dict[str, Course] = field(default_factory=dict)
 
@@ -53,6 +63,7 @@ class ProbeCourses:
         """Take in a round; the line that tells it, None if there is nothing to read in it."""
         parts: dict[str, list[str]] = {}
         begun = _begun(sample)
+        changed: list[str] = []
         for name, (metric, is_less_better, title) in _told(sample.metrics).items():
             value = sample.metrics[metric]
             # What was measured on other documents is another course.
@@ -61,13 +72,20 @@ class ProbeCourses:
             error = sample.metrics.get(f"{metric}_se")
             if course is None:
                 here = (sample.step, value)
-                self.by_name[name] = Course(here, here, here, is_less_better, error)
+                # An earlier session of the run may have measured others.
+                has_changed = name in self.by_name or begun.get(name, False)
+                self.by_name[name] = Course(
+                    here, here, here, is_less_better, error, sample.step if has_changed else None
+                )
+                changed += [_short(name)] if has_changed else []
             else:
                 course.add(sample.step, value, error)
-            parts.setdefault(title, []).append(_part(name, value, before))
+            parts.setdefault(title, []).append(_part(_short(name), value, before))
         if not parts:
             return None
         texts = [f"{title} {_listed(values)}" for title, values in parts.items()]
+        if changed:
+            texts.append(f"not the documents, or windows, of the rounds before: {_listed(changed)}")
         return f"step {sample.step:,}{_circumstances(sample)}: {'; '.join(texts)}"
 
     def table(self, width: int) -> Table:
@@ -91,7 +109,7 @@ class ProbeCourses:
     def _rows(self) -> list[tuple[str, ...]]:
         return [
             (
-                name,
+                self._label(name, course),
                 _figure(course.first[1]),
                 _figure(course.best[1]),
                 f"{course.best[0]:,}",
@@ -100,6 +118,11 @@ class ProbeCourses:
             )
             for name, course in self._shown()
         ]
+
+    def _label(self, name: str, course: Course) -> str:
+        is_alone = sum(_short(other) == _short(name) for other in self.by_name) == 1
+        label = _short(name) if is_alone else name
+        return label if course.changed_at is None else f"{label} (changed at step {course.changed_at:,})"
 
     def _shown(self) -> list[tuple[str, Course]]:
         """All of them, or of many those that are farthest from their best."""
@@ -120,15 +143,19 @@ def _told(metrics: Mapping[str, float]) -> dict[str, tuple[str, bool, str]]:
         for metric in metrics:
             name, _, last = metric.rpartition("/")
             if last == part and name.startswith(_GROUPS) and not name.endswith(("/micro", "/macro")):
-                told.setdefault(name.partition("/")[2], (metric, is_less_better, title))
+                told.setdefault(name, (metric, is_less_better, title))
     return told
 
 
-def _begun(sample: Sample) -> set[str]:
-    """Domains and suites of which the documents are not those of the round before, or were not known."""
+def _begun(sample: Sample) -> dict[str, bool]:
+    """Domains and suites of which nothing was known of these documents, and whether there were others before."""
     changes = (sample.meta or {}).get("retention")
     first = [one for one in changes if isinstance(one, Mapping) and one.get("is_first")] if changes else []
-    return {str(one.get("domain")).partition("/")[2] for one in first}
+    return {str(one.get("domain")): bool(one.get("note")) for one in first}
+
+
+def _short(name: str) -> str:
+    return name.partition("/")[2]
 
 
 def _part(name: str, value: float, before: float | None) -> str:

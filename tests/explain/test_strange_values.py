@@ -55,3 +55,11 @@ def test_of_a_hundred_signals_a_few_are_drawn_and_the_rest_is_counted(tmp_path: 
     explanation = explain(stream, found.incidents[0], found, CONFIG)
     assert [track.name for track in explanation.tracks][-1] == "loss"
     assert len(explanation.unshown) == 97
+
+
+def test_a_probe_that_failed_in_a_run_that_reported_nothing_else(tmp_path: Path):
+    failure = {"probe": "heldout", "problem": "the disk is gone", "switched_off": True}
+    assert draw_all([Sample(0, {}, meta={"probe_failures": [failure]})], tmp_path) == 1
+    page = (tmp_path / "why.html").read_text()
+    assert "the disk is gone" in page
+    assert "nothing is drawn: the log holds no loss" in page

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from eventful_runs import RUNS, explanation_of
+from eventful_runs import RUNS, explained, explanation_of
 
-from pretrain_monitor import MonitorConfig, Sample
-from pretrain_monitor.explain.scene import explain
-from pretrain_monitor.explain.survey import survey
+from pretrain_monitor import Sample
+from pretrain_monitor.explain.panels import draw
+from pretrain_monitor.explain.story import Explanation
 from pretrain_monitor.explain.words import facts
 
 
@@ -65,13 +65,42 @@ def test_rules_that_have_no_chart_say_what_they_looked_at():
     assert "1.3 times" in said("early")["early rule"]
 
 
+def of_a_probe(stream: list[Sample]) -> Explanation:
+    """The first failure of a probe in a log."""
+    return explained(stream, "probe_failure")
+
+
+def failing(step: int, problem: str = "the disk is gone", *, is_off: bool = False) -> Sample:
+    return Sample(step, {}, meta={"probe_failures": [{"probe": "law", "problem": problem, "switched_off": is_off}]})
+
+
 def test_a_probe_that_failed_ends_where_it_was_switched_off():
-    failure = {"probe": "heldout", "problem": "the disk is gone", "switched_off": True}
     samples = [Sample(step, {"loss": 3.0 + 0.01 * (step % 7)}) for step in range(1, 60)]
-    samples.insert(40, Sample(40, {}, meta={"probe_failures": [failure]}))
-    found = survey(samples, MonitorConfig())
-    (incident,) = found.incidents
-    explanation = explain(samples, incident, found, MonitorConfig())
+    samples.insert(40, failing(40, is_off=True))
+    explanation = of_a_probe(samples)
     entries = dict(facts(explanation))
     assert entries["end"] == "none: the probe was switched off at step 40, the training went on"
-    assert explanation.unshown == ()
+    assert (explanation.unshown, explanation.again) == ((), ())
+    assert draw(explanation).panels[0].title == "loss (for comparison)"
+
+
+def test_a_probe_that_failed_is_told_with_its_message_since_when_and_how_often():
+    entries = dict(facts(of_a_probe([failing(step, f"no\nmemory {step}") for step in (20, 40, 1060)])))
+    assert list(entries) == ["probe", "message", "failed", "told", "end", "what to do"]
+    assert (entries["probe"], entries["message"]) == ("law", "no memory 1060")
+    assert entries["failed"] == "3 times, from step 20 to 1,060"
+    assert entries["what to do"].endswith("when the run is started or resumed.")
+
+
+def test_a_probe_that_failed_after_each_start_is_told_with_all_of_them():
+    stream = [failing(step, "ValueError: no", is_off=True) for step in (10, 700, 800, 900, 1000)]
+    other = {"probe": "code", "problem": "no", "switched_off": True}
+    stream.append(Sample(1001, {}, meta={"probe_failures": [other]}))
+    entries = dict(facts(of_a_probe(stream)))
+    assert entries["failed"] == "once, at step 10"
+    assert entries["failed also"] == (
+        "step 700 (probe_failure-law-700), step 800 (probe_failure-law-800), step 900 (probe_failure-law-900)"
+        " and 1 more"
+    )
+    assert entries["also here"] == "probe_failure-code-1001 (probe failure)"
+    assert entries["what to do"].endswith("Its traceback is in what pretrain_monitor logs at level DEBUG.")

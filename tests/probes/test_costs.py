@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from pretrain_monitor.probes import PerplexityProbe
 from pretrain_monitor.probes.base import ProbeError
 from pretrain_monitor.probes.language_model import LanguageModel
 from pretrain_monitor.probes.rows import Row, plain_row
 from pretrain_monitor.probes.scoring import score
-from tests.probes.tiny_models import Successor, TinyGPT, Uniform, direct_nats, tiny_gpt2, tiny_llama
+from tests.probes.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2, tiny_llama
 
 
 def texts_of(seed: int = 0, count: int = 12, longest: int = 50) -> list[list[int]]:
@@ -301,3 +302,56 @@ def test_a_function_for_a_module_around_a_model_leaves_it_to_the_model_how_much_
     assert reader.vocabulary == module.model.config.vocab_size
     with pytest.raises(ProbeError, match="the model reads"):
         LanguageModel(module, forward=lambda module, ids: module.model(ids).logits, context_length=10**6)
+
+
+class Around(lightning.LightningModule):
+    """Gives its loss, and so no logits."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def training_step(self, batch, number):
+        return self(batch)
+
+    def forward(self, ids):
+        return self.model(ids).logsumexp(-1).mean()
+
+
+def logits_of(module, ids):
+    return module.model(ids)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"model": TinyGPT(context=300)},
+        {
+            "model": torch.compile(TinyGPT(context=300), backend="eager"),
+            "criterion": nn.CrossEntropyLoss(),
+            "config": {"lr": 0.1},
+        },
+        {"model": nn.Sequential(TinyGPT(context=300))},
+        {"model": TinyGPT(context=300), "averaged": TinyGPT(context=300)},
+    ],
+    ids=["alone", "compiled", "deeper", "and its average"],
+)
+def test_a_function_for_a_module_around_any_model_that_knows_its_sizes_needs_no_context_length(parts):
+    module = Around(**parts)
+    probe = PerplexityProbe({"a": ["some text of more than a few tokens"]}, letters, forward=logits_of)
+    assert probe(module).notes[0].startswith("documents in windows of 300 tokens")
+    reader = LanguageModel(module, forward=logits_of)
+    # And not the table of positions, nor nobody: an id beyond it would end a training on CUDA.
+    assert reader.vocabulary == 256
+    assert LanguageModel(module, forward=logits_of, context_length=20).context_length == 20
+
+
+@pytest.mark.parametrize(
+    "other", [{"teacher": TinyGPT(context=32)}, {"tokens": nn.Embedding(500, 8)}], ids=["model", "table"]
+)
+def test_of_models_that_differ_and_of_parts_of_one_nobody_knows_how_much_they_read(other):
+    module = Around(model=TinyGPT(context=48), **other)
+    with pytest.raises(ProbeError, match="give context_length"):
+        LanguageModel(module, forward=logits_of)
+    assert LanguageModel(module, forward=logits_of, context_length=40).context_length == 40

@@ -15,6 +15,7 @@ from pretrain_monitor.probes.coverage import yardstick
 from pretrain_monitor.probes.report import wording
 from pretrain_monitor.probes.results import ModelResult, ProbeOutcome, Results, read_reference, write_results
 from pretrain_monitor.probes.tokenizers import Tokenizer
+from tests.probes.watched_loops import train
 
 WORDS = ["the", "of", "and", "to", "in", "that", "was", "his", "for", "with", "not", "you", "model", "text", "byte"]
 BYTES = Tokenizer("bytes", lambda texts: [list(text.encode()) for text in texts], prefix_id=0)
@@ -102,7 +103,7 @@ def test_the_probe_tells_the_gap_to_a_reference_with_another_tokenizer(tmp_path:
     other = {"a": ["one text", "another text of fewer", "a third."]}
     result = PerplexityProbe(other, BYTES, context_length=64, reference=path)(Uniform(256))
     assert result["heldout/a/gap_to_reference"] == pytest.approx(-2.0)
-    assert any("other documents" in note for note in result.notes)
+    assert any("the gap is that of two samples" in note for note in result.notes)
 
 
 def test_a_reference_that_was_read_in_other_windows_is_noted_in_the_run_and_in_the_report(tmp_path: Path):
@@ -117,6 +118,27 @@ def test_a_reference_that_was_read_in_other_windows_is_noted_in_the_run_and_in_t
     assert sum(note.startswith(said) for note in wording.notes(results, read_reference(path))) == 1
     alike = read_reference(of_probe(tmp_path, probe, Uniform(256)))
     assert not any(note.startswith("the reference read") for note in wording.notes(results, alike))
+
+
+def test_a_run_says_once_that_its_reference_was_read_in_another_way(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    texts = {"a": ["one text", "another text of more bytes", "a third."], "b": ["alone."]}
+    path = of_probe(tmp_path, PerplexityProbe(texts, BYTES, context_length=8), Uniform(256))
+    plain = PerplexityProbe(texts, BYTES, context_length=8, reference=path)
+    train(20, None, [plain])
+    assert not caplog.records
+    train(30, None, [PerplexityProbe(texts, BYTES, windows="packed", reference=path)])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "probe heldout: the reference read its documents in windows of 8 tokens, 8 scored in each: the gap is also one "
+        "of how much is seen before a token"
+    )
+    caplog.clear()
+    other = {**texts, "a": ["one text", "another text", "and a third one"]}
+    train(20, None, [PerplexityProbe(other, BYTES, windows="packed", reference=path)])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("probe heldout: ")
+    assert "the gap is that of two samples" in line
+    assert line.endswith("; 1 more of this kind in the run log")
 
 
 def test_a_reference_of_other_domains_is_refused(tmp_path: Path):

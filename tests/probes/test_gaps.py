@@ -45,6 +45,19 @@ def test_the_same_number_of_documents_does_not_make_them_the_same():
     assert not are_same_documents(scores(1, key="a"), scores(1, key="a", bytes=BYTES[:-1]))
 
 
+def test_documents_that_are_all_of_one_size_are_not_known_by_their_sizes():
+    pieces, letters = np.full(40, 1000), np.full(1, 1000)
+    before, after = scores(1.0, key="a", bytes=pieces), scores(1.2, key="b", bytes=pieces)
+    assert not are_same_documents(before, after)
+    assert are_same_documents(before, scores(1.2, key="a", bytes=pieces))
+    assert are_same_documents(before, after, has_one_source=True)
+    found = gap(before, after)
+    assert found is not None
+    assert (found.is_paired, round(found.value, 2)) == (False, 0.2)
+    # That two single texts are as long as each other to the byte says more.
+    assert are_same_documents(scores(1.0, key="a", bytes=letters), scores(1.2, key="b", bytes=letters))
+
+
 def test_without_bytes_only_the_same_tokens_can_be_compared():
     def tokens_only(key: str) -> Scores:
         full = scores(1.0, key=key)

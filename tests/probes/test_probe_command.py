@@ -168,7 +168,7 @@ def test_a_reference_is_compared_with_on_the_same_documents(
     out = " ".join(capsys.readouterr().out.split())
     assert "gap to reference" in out
     assert "needs more than checkpoint-20" in out
-    assert "other documents" not in out
+    assert "not paired" not in out
 
 
 def test_a_limit_reaches_the_probes(run: Path, probes: str, tmp_path: Path):

@@ -221,6 +221,43 @@ def test_what_is_no_probe_is_one_clear_line(probes, line):
         LoopMonitor(None, QUIET, probes=probes, model=TinyGPT())
 
 
+class Own:
+    """Tells what it is told to, in turn."""
+
+    tasks = ("a task",)
+
+    def __init__(self, name, *results):
+        self.name, self.results = name, list(results)
+
+    def __call__(self, model):
+        return self.results.pop(0) if len(self.results) > 1 else self.results[0]
+
+
+def test_two_probes_that_tell_the_same_are_one_line_and_the_first_keeps_its_course(tmp_path, caplog):
+    scores = PerplexityProbe({"own": ["some text", "more"]}, BYTES, name="x", context_length=16)(TinyGPT()).scores
+    mine = {"heldout/own/loss": 1.0, "heldout/own/perplexity": 2.0, "note": 3.0}
+    first = Own("first", ProbeResult({"heldout/own/loss": 5.0}, {"heldout/own": scores["heldout/x/own"]}))
+    second = Own("second", mine, ProbeResult(mine, {"heldout/own": scores["heldout/x/own"]}))
+    # Where they have intervals of their own no round has both of them.
+    train(40, tmp_path, [first, Scheduled(second, every_steps=15)])
+    lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert lines == [
+        "probes first and second both tell heldout/own/loss: what second tells under the names of first is left out; "
+        "have one of them give other names"
+    ]
+    found = {s.step: s.metrics for s in read_run(tmp_path) if "loss" not in s.metrics}
+    assert found[10] == found[20] == {"heldout/own/loss": 5.0}
+    assert found[15] == {"heldout/own/perplexity": 2.0, "probe/second/note": 3.0}
+    assert {r["probe"] for r in records(tmp_path) if r["type"] == "probe"} == {"first"}
+
+
+def test_probes_of_ones_own_may_name_their_tasks_alike(tmp_path, caplog):
+    train(10, tmp_path, [Own("few", {"a task": 1.0}), Own("many", {"a task": 2.0})])
+    *_, last = read_run(tmp_path)
+    assert last.metrics == {"probe/few/a task": 1.0, "probe/many/a task": 2.0}
+    assert not caplog.records
+
+
 def test_probes_without_a_model_are_one_clear_line():
     with pytest.raises(ConfigError, match="probes need the model that they measure"):
         LoopMonitor(None, QUIET, probes=[a_probe()])

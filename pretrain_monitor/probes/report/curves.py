@@ -159,7 +159,7 @@ def _curve(results: Results, name: str, metric: str, unit: str, reference: Model
     change = to_reference = None
     if last is not None and len(points) > 1:
         best = scores[points.index(curve.best)]
-        change = None if best is None else gap(best, last)
+        change = None if best is None else gap(best, last, has_one_source=True)
     if last is not None and reference is not None and (other := reference.scores_of(name)) is not None:
         to_reference = gap(other, last)
     is_worse = change is not None and change.is_clear and change.value > 0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from ..gaps import Gap
-from ..results import ModelResult, ProbeOutcome, Results, other_reading
+from ..gaps import Gap, few, notes_on_gaps
+from ..results import ModelResult, ProbeOutcome, Results
 
 NO_VALUE = "-"
 
@@ -43,7 +42,7 @@ def gap_words(found: Gap | None) -> str:
     words = f"{found.value:+.4f}"
     if found.lower is not None and found.upper is not None:
         words += f" ({found.lower:+.4f} to {found.upper:+.4f})"
-    return words if found.is_paired else f"{words}, other documents"
+    return words if found.is_paired else f"{words}, not paired"
 
 
 def model_words(model: ModelResult) -> str:
@@ -82,22 +81,20 @@ def notes(results: Results, reference: ModelResult | None = None) -> list[str]:
         own = [*model.notes, *(f"{probe.name}: {note}" for probe in model.probes for note in probe.notes)]
         for note in dict.fromkeys(own):
             about.setdefault(note, []).append(model.name)
-    found = [
-        note if len(names) == len(results.measured) else f"{note} ({_few(names)})" for note, names in about.items()
-    ]
+    found = [note if len(names) == len(results.measured) else f"{note} ({few(names)})" for note, names in about.items()]
     if any(probe.kind in ("choice", "facts") and probe.metrics for model in results.measured for probe in model.probes):
         found.append("tasks: bits/byte is what the right answers cost; it moves long before accuracy leaves chance")
     if any(probe.kind == "facts" and probe.metrics for model in results.measured for probe in model.probes):
         found.append("facts: learned is what they cost less, in bits per byte, than those that were never told")
     if sum(bool(model.scores) for model in results.measured) > 1:
         found.append(_CHANGE)
-    if reference is not None:
-        found.append(f"gap to reference: what the last model needs more than {reference.name}; below 0 it is better")
-        last = results.measured[-1]
-        others = (other_reading(reference, name, last.reading_of(name)) for name in last.scores)
-        found += dict.fromkeys(note for note in others if note is not None)
-    return found
+    return found if reference is None else found + _of_reference(results, reference)
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _of_reference(results: Results, reference: ModelResult) -> list[str]:
+    """What the gaps to a reference are, and of what there are none, or not quite such."""
+    # As the gaps are: of the last model that was measured on it.
+    last = {name: model for model in results.measured for name in model.scores}
+    measured = {name: (model.scores[name], model.reading_of(name)) for name, model in last.items()}
+    head = f"gap to reference: what the last model needs more than {reference.name}; below 0 it is better"
+    return [head, *notes_on_gaps(reference, measured)]

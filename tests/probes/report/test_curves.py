@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from example_results import course, model, task_probe, text_probe
 
@@ -102,3 +104,17 @@ def test_steps_that_go_backwards_are_no_course():
     assert are_steps(FORGETTING)
     assert not are_steps(Results(list(FORGETTING.models)[::-1]))
     assert labels(FORGETTING) == ["100", "200", "300", "400", "500"]
+
+
+def test_models_of_one_probe_file_are_paired_though_they_were_asked_with_other_contexts():
+    # Answers of one letter each: their sizes tell nobody whether the questions are the same.
+    models = []
+    for number, bits in enumerate((3.0, 2.0)):
+        probe = task_probe("letters", 0.5, bits, number)
+        own = probe.scores["task/letters"]
+        own = replace(own, bytes=np.full_like(own.bytes, 2), key=f"{number}", right=np.ones(len(own.bytes)))
+        models.append(model(str(number), replace(probe, scores={"task/letters": own})))
+    (curve,) = answer_curves(Results(models[::-1]), models[1])
+    assert curve.change is not None and curve.change.is_paired
+    (curve,) = answer_curves(Results(models[:1]), models[1])
+    assert curve.to_reference is not None and not curve.to_reference.is_paired

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from example_results import course, model, task_probe, text_probe, token_probe
+from example_results import BYTES, course, model, task_probe, text_probe, token_probe
 from rich.console import Console
 
+from pretrain_monitor.probes.report import wording
 from pretrain_monitor.probes.report.sheets import task_sheet, text_sheet
 from pretrain_monitor.probes.report.table import tables
 from pretrain_monitor.probes.report.tokenizing import tokenizer_sheet
-from pretrain_monitor.probes.results import ModelResult, Results
+from pretrain_monitor.probes.results import ModelResult, ProbeOutcome, Results
 
 
 def printed(results: Results, reference: ModelResult | None = None, width: int = 200) -> str:
@@ -59,8 +62,45 @@ def test_the_gap_to_a_reference_says_whether_documents_could_be_paired():
     reference = model("other", text_probe(7, law=1.5))
     out = printed(Results([model("a", text_probe(1, law=1.6))]), reference)
     assert "+0.1000 (" in out
-    assert "other documents" not in out
+    assert "not paired" not in out
     assert "than other; below 0 it is better" in " ".join(out.split())
+
+
+def notes_on(reference: ModelResult, *models: ModelResult) -> list[str]:
+    found = wording.notes(Results(list(models)), reference)
+    return found[found.index(next(note for note in found if note.startswith("gap to reference"))) + 1 :]
+
+
+def changed(probe: ProbeOutcome, name: str, **facts: object) -> ProbeOutcome:
+    return replace(probe, scores={**probe.scores, name: replace(probe.scores[name], **facts)})  # type: ignore[arg-type]
+
+
+def test_what_a_reference_has_not_or_not_quite_is_said_of_each_domain_and_task():
+    texts, task = text_probe(1, law=1.6, code=2.0, prose=1.0), task_probe("quiz", 0.5, 1.25, 1)
+    task = changed(task, "task/quiz", right=np.zeros(len(BYTES)))
+    mine = model("a", texts, task)
+    assert notes_on(model("other", texts, task), mine) == []
+
+    reference = changed(text_probe(7, law=1.5, prose=1.1), "heldout/law", key="others", bytes=BYTES + 1)
+    asked = changed(task, "task/quiz", key="shorter")
+    assert notes_on(model("other", reference, asked), mine) == [
+        "not paired: the reference is not known to have read the same, so the gap is that of two samples (heldout/law)",
+        "no gap: the reference was not measured on this (heldout/code)",
+        "the reference was asked in another way: by context length, prefix, tokenizer or questions (task/quiz)",
+    ]
+    assert "not paired" in printed(Results([mine]), model("other", reference))
+    # Other tokens are those of another tokenizer, which bits per byte are made for.
+    asked = changed(asked, "task/quiz", tokens=BYTES)
+    assert notes_on(model("other", texts, asked), mine) == []
+
+
+def test_a_gap_that_there_is_no_unit_for_is_told_and_a_failure_of_the_last_model_hides_nothing():
+    mine = model("a", text_probe(1, has_bytes=False, law=1.6))
+    other = changed(text_probe(7, has_bytes=False, law=1.5), "heldout/law", key="other windows")
+    failed = model("b", task_probe("quiz", 0.5, 1.25, 1))
+    assert notes_on(model("other", other, *failed.probes), mine, failed) == [
+        "no gap: the reference has other documents, tokens or windows, and bytes are unknown (heldout/law)"
+    ]
 
 
 def test_tasks_are_told_beside_chance():
@@ -80,6 +120,19 @@ def test_copies_of_a_tokenizer_are_one_row_and_a_second_one_another():
     alone = tokenizer_sheet(Results(results.models[:2]))
     assert alone is not None
     assert list(alone.titles) == ["text", "bytes/token"]
+
+
+def test_a_probe_of_another_name_than_its_metrics_and_a_second_one_on_the_same_text_have_rows_of_their_own():
+    first = replace(token_probe(law=4.0), name="words")
+    second = replace(token_probe(law=3.0), name="letters")
+    sheet = tokenizer_sheet(Results([model("a", first)]))
+    assert sheet is not None
+    assert list(sheet.titles) == ["text", "bytes/token"]
+    assert [list(row) for row in sheet.rows] == [["law", "4.000"]]
+    both = tokenizer_sheet(Results([model("a", first, second)]))
+    assert both is not None
+    assert list(both.titles) == ["text", "probe", "bytes/token"]
+    assert [list(row) for row in both.rows] == [["law", "words", "4.000"], ["law", "letters", "3.000"]]
 
 
 def test_a_note_is_told_once_and_with_its_models_where_it_is_not_about_all():
