@@ -20,6 +20,7 @@ _STEP = re.compile(rb'"step":(-?\d+)')
 _RESUMED_FROM = re.compile(rb'"resumed_from":(\d{1,18})[,}]')
 
 _LARGEST_STEP = 2**62  # what a history of steps can hold
+_LONGEST_LINE = 256 << 20  # bytes
 # What a record of another form raises where it is taken apart.
 _BROKEN = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
@@ -189,6 +190,14 @@ def announcement_of(record: dict[str, Any]) -> Announcement | None:
         return None
 
 
+def sample_of(record: dict[str, Any]) -> Sample | None:
+    """The sample in a record; None if it is damaged."""
+    try:
+        return _sample(record)
+    except _BROKEN:
+        return None
+
+
 def _sample(record: dict[str, Any]) -> Sample:
     sample = Sample.from_json(record)
     if sample.meta is not None and not isinstance(sample.meta, Mapping):
@@ -213,6 +222,7 @@ class RunLogTail:
         self.offset = offset
         self.restarts = 0  # how often another file had taken the place of the log, or its content was gone
         self.unreadable = 0  # lines that were no records
+        self.has_more = False  # whether the last reading stopped at its limit
         self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[dict[str, Any]]:
@@ -223,21 +233,35 @@ class RunLogTail:
         Raises:
             OSError: the file is there and cannot be read.
         """
+        lines = [raw for raw in self.read_lines().splitlines(keepends=True) if raw.strip()]
+        records = [record for raw in lines if (record := record_of(raw)) is not None]
+        self.unreadable += len(lines) - len(records)
+        return records
+
+    def read_lines(self, at_most: int = -1) -> bytes:
+        """The lines completed since the last call as they are, about ``at_most`` bytes of them, one line at least.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
         try:
             with self.path.open("rb") as file:
                 if self._is_another(file):
                     self.restarts += 1
                     self.offset = 0
                 file.seek(self.offset)
-                data = file.read()
+                data = file.read(at_most)
+                self.has_more = at_most >= 0 and len(data) == at_most
+                if at_most >= 0 and b"\n" not in data:
+                    data += file.readline(_LONGEST_LINE)
         except FileNotFoundError:
-            return []
+            self.has_more = False
+            return b""
         complete = data[: data.rfind(b"\n") + 1]
+        if not complete and len(data) > _LONGEST_LINE:
+            complete = data  # no line of ours, and never the beginning of one that could be read
         self.offset += len(complete)
-        lines = [raw for raw in complete.splitlines(keepends=True) if raw.strip()]
-        records = [record for raw in lines if (record := record_of(raw)) is not None]
-        self.unreadable += len(lines) - len(records)
-        return records
+        return complete
 
     def _is_another(self, file: BinaryIO) -> bool:
         facts = os.fstat(file.fileno())

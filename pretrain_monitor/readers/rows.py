@@ -26,7 +26,7 @@ def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Itera
     """
     step: int | None = None
     held: dict[str, float] = {}
-    filler = _FillerNaN()
+    filler = FillerNaN()
     without_step = 0
     for line, row in rows:
         if is_empty(row.get("step")):
@@ -75,7 +75,7 @@ def _numbers(log: str, line: int, row: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-class _FillerNaN:
+class FillerNaN:
     """Tells NaN as "not recorded" from a NaN that happened, in every column but the loss.
 
     Some loggers write NaN where a signal was not measured at a step. A gradient norm that became NaN stays NaN or

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -14,11 +15,14 @@ from ..runlog import FILE_NAME
 from ..telemetry import Sample
 from .delimited import read_csv
 from .errors import LogError
+from .event_files import read_event_files
 from .jsonl import read_jsonl
-from .source import EVENT_FILE, LogSource
+from .source import LogSource
 
 _OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
 
+EVENTS = ".tfevents."
+_MOST_NAMED = 3
 _NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
 
 
@@ -26,8 +30,9 @@ def read_run(path: str | Path) -> Iterator[Sample]:
     """Samples of a run, oldest first, superseded steps already dropped.
 
     Args:
-        path: a run directory, its ``run.jsonl``, or a table (cells between commas, semicolons or tabs) or JSONL file
-            with step, loss and any other signal; plain or gzipped. Besides files, a pipe, or ``-`` for standard input.
+        path: a run directory, its ``run.jsonl``, a directory with TensorBoard event files or one of these, or a table
+            (cells between commas, semicolons or tabs) or JSONL file with step, loss and any other signal; plain or
+            gzipped. Besides files, a pipe, or ``-`` for standard input.
 
     Raises:
         LogError: no such log, not readable, not text, no loss, steps that go backwards; one line for the user.
@@ -40,6 +45,9 @@ def read_run(path: str | Path) -> Iterator[Sample]:
 def _reading(path: Path) -> Iterator[Sample | None]:
     """None once the log is open, then the samples; closed in the middle, it closes the log."""
     is_run_directory = _is_directory(path)
+    if _has_event_files(path, is_run_directory):
+        yield from _event_files(path)
+        return
     with LogSource(_log_in(path) if is_run_directory else path) as source:
         # A run log may begin with anything: its readers drop what they cannot read.
         first = "" if is_run_directory else source.first_line()
@@ -72,8 +80,34 @@ def _log_in(run_dir: Path) -> Path:
         raise LogError(f"{name}: cannot be read: {error.strerror}") from None
     if FILE_NAME in entries:
         raise LogError(f"{name}: {FILE_NAME} in this directory is no regular file, or a link to nothing")
-    hint = f"; it holds {EVENT_FILE}" if any(".tfevents." in entry for entry in entries) else ""
-    raise LogError(f"{name}: no {FILE_NAME} in this directory, so it is no run directory{hint}")
+    below = sorted(str(file.parent.relative_to(run_dir)) for file in _event_files_below(run_dir))
+    hint = f"; there are event files below it: give one of {', '.join(dict.fromkeys(below))}" if below else ""
+    raise LogError(f"{name}: no {FILE_NAME} and no event files in this directory, so it is no run directory{hint}")
+
+
+def _has_event_files(path: Path, is_directory: bool) -> bool:
+    try:
+        if not is_directory:
+            return EVENTS in path.name and path.is_file()
+        return not (path / FILE_NAME).exists() and any(EVENTS in entry.name for entry in path.iterdir())
+    except OSError:
+        return False  # opening it says what is wrong with it
+
+
+def _event_files(path: Path) -> Iterator[Sample | None]:
+    yield None
+    try:
+        yield from read_event_files(path)
+    except OSError as error:
+        raise LogError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None
+
+
+def _event_files_below(run_dir: Path) -> list[Path]:
+    """A few, and never a search through a whole disk."""
+    found: list[Path] = []
+    for pattern in (f"*/*{EVENTS}*", f"*/*/*{EVENTS}*"):
+        found += itertools.islice(run_dir.glob(pattern), _MOST_NAMED)
+    return found[:_MOST_NAMED]
 
 
 def _begins_run_log(first_line: str, path: Path) -> bool:

@@ -31,7 +31,6 @@ _NOT_READ = (
     (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
 )  # fmt: skip
-EVENT_FILE = f"a TensorBoard event file, which is not read yet; {_EXPORT}"
 _GZIP = b"\x1f\x8b"
 _HEAD_BYTES = 64
 _BUFFER_BYTES = 1 << 20
@@ -108,7 +107,7 @@ class LogSource:
     def _decompressed(self, file: BinaryIO) -> BinaryIO:
         head = file.read(_HEAD_BYTES)
         if b"brain.Event:" in head:
-            raise LogError(f"{self.name}: {EVENT_FILE}")
+            raise LogError(f"{self.name}: a TensorBoard event file, not to be read from a pipe; give its directory")
         for magic, what in _NOT_READ:
             if head.startswith(magic):
                 raise LogError(f"{self.name}: {what}")

@@ -112,7 +112,7 @@ def test_a_log_that_cannot_be_used_is_one_line_with_its_name(tmp_path: Path, con
 def test_a_log_that_is_not_there_a_directory_without_one_and_an_unreadable_one_are_told(tmp_path: Path):
     with pytest.raises(LogError, match="no such file"):
         read_run(tmp_path / "nothing.csv")
-    with pytest.raises(LogError, match=r"no run\.jsonl in this directory"):
+    with pytest.raises(LogError, match=r"no run\.jsonl and no event files in this directory"):
         read_run(tmp_path)
     with pytest.raises(LogError, match="cannot be read"):
         list(read_run(Path("/proc/self/mem")))
@@ -194,10 +194,10 @@ def test_a_run_log_of_two_runs_at_once_is_told(tmp_path: Path):
         replay(path)
 
 
-def test_a_directory_of_event_files_is_told_what_to_do(tmp_path: Path):
+def test_a_directory_of_event_files_without_a_scalar_is_told(tmp_path: Path):
     written(tmp_path, b"x", "events.out.tfevents.1764000000.host")
-    with pytest.raises(LogError, match="TensorBoard event file, which is not read yet; export it as CSV or JSONL"):
-        read_run(tmp_path)
+    with pytest.raises(LogError, match="no scalars in its event files"):
+        list(read_run(tmp_path))
 
 
 def test_a_log_that_was_opened_and_not_read_is_closed(tmp_path: Path):

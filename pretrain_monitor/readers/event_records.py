@@ -1,0 +1,146 @@
+"""TensorBoard event files, record by record, whole or while they are written.
+
+A record is eight bytes of length, four of checksum, the payload and four more of checksum. TensorBoard's own reader
+takes ten times as long, and its server keeps a sample of the points only.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import LogError
+
+logger = logging.getLogger(__name__)
+
+_HEAD, _TAIL = 12, 4
+_BFLOAT16 = 14  # in the list of types of TensorFlow
+# No summary is as long as this: such a length is no length, and everything behind it cannot be found.
+_LONGEST = 1 << 30
+
+
+class ScalarEvent(NamedTuple):
+    """The scalars of one record.
+
+    Args:
+        time: seconds since the epoch.
+        is_start: a session begins here, and what earlier ones wrote at ``step`` or later is void.
+    """
+
+    step: int
+    time: float
+    values: list[tuple[str, float]]
+    is_start: bool
+
+
+class EventFile:
+    """Follows one event file.
+
+    Raises:
+        LogError: tensorboard, which describes what is in a record, is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.is_damaged = False
+        self.is_behind = False  # the last reading stopped at its limit
+        self._parse = _parser()
+
+    def read(self, at_most: int) -> Iterator[ScalarEvent]:
+        """The records that are complete, from about ``at_most`` bytes, one at least.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        self.is_behind = False
+        if self.is_damaged:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read(at_most)
+            needed = _needed(data)
+            if needed is not None and needed > len(data) == at_most and needed <= _LONGEST:
+                data += file.read(needed - len(data))
+            self.is_behind = len(data) >= at_most
+        at = 0
+        while at + _HEAD <= len(data):
+            length = int.from_bytes(data[at : at + 8], "little")
+            if length > _LONGEST:
+                self._give_up()
+                break
+            end = at + _HEAD + length + _TAIL
+            if end > len(data):
+                break  # the rest is still being written, or comes with the next reading
+            event = self._event(data[at + _HEAD : end - _TAIL])
+            at = end
+            self.offset += _HEAD + length + _TAIL
+            if event is not None:
+                yield event
+        if at == 0:
+            self.is_behind = False
+
+    def _event(self, payload: bytes) -> ScalarEvent | None:
+        try:
+            event = self._parse(payload)
+        except Exception:  # DecodeError, of whichever protobuf is installed
+            self._give_up()
+            return None
+        is_start = event.HasField("session_log") and event.session_log.status == 1
+        values = []
+        if event.HasField("summary"):
+            for value in event.summary.value:
+                number = _scalar(value)
+                if number is not None:
+                    values.append((value.tag, number))
+        if not values and not is_start:
+            return None
+        return ScalarEvent(event.step, event.wall_time, values, is_start)
+
+    def _give_up(self) -> None:
+        if not self.is_damaged:
+            logger.warning("%s: damaged after byte %d; what comes behind it is left out", self.path, self.offset)
+        self.is_damaged = True
+
+
+def _needed(data: bytes) -> int | None:
+    return None if len(data) < _HEAD else int.from_bytes(data[:8], "little") + _HEAD + _TAIL
+
+
+def _parser() -> Any:
+    try:
+        from tensorboard.compat.proto.event_pb2 import Event
+    except ModuleNotFoundError:
+        raise LogError(
+            "reading TensorBoard event files needs tensorboard: pip install 'pretrain-monitor[tensorboard]'"
+        ) from None
+    return Event.FromString
+
+
+def _scalar(value: Any) -> float | None:
+    """The number in a summary; None if it holds something else."""
+    kind = value.WhichOneof("value")
+    if kind == "simple_value":
+        return float(value.simple_value)
+    if kind != "tensor" or math.prod((dim.size for dim in value.tensor.tensor_shape.dim), start=1) != 1:
+        return None
+    from tensorboard.util import tensor_util
+
+    try:
+        if value.tensor.dtype == _BFLOAT16:
+            return _bfloat16(value.tensor)
+        array = tensor_util.make_ndarray(value.tensor)
+        return float(array.reshape(-1)[0]) if array.dtype.kind in "fiu" else None
+    except (TypeError, ValueError, IndexError, struct.error):
+        return None  # text, or a type that numpy has not got
+
+
+def _bfloat16(tensor: Any) -> float:
+    """The upper half of a float32; numpy has no such type."""
+    bits = tensor.half_val[0] if tensor.half_val else int.from_bytes(tensor.tensor_content[:2], "little")
+    number: float = struct.unpack("<f", struct.pack("<I", bits << 16))[0]
+    return number
