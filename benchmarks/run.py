@@ -1,12 +1,13 @@
 """All figures, one table each.
 
-python benchmarks/run.py [detector|knob|replay|host|overhead|faults ...]
+python benchmarks/run.py [detector|knob|replay|host|overhead|faults|dashboard ...]
 """
 
 from __future__ import annotations
 
 import sys
 
+import dashboard
 import demo_faults
 import detector
 import host
@@ -21,6 +22,7 @@ FIGURES = {
     "host": lambda: host.main([]),
     "overhead": lambda: overhead.main([]),
     "faults": lambda: demo_faults.main([]),
+    "dashboard": lambda: dashboard.main([]),
 }
 
 

@@ -26,12 +26,12 @@ import rich
 from PIL import Image
 from rich.console import Console
 
-from pretrain_monitor import Monitor, MonitorConfig, Sample, read_run
+from pretrain_monitor import Monitor, MonitorConfig, Sample, read_run, replay
 from pretrain_monitor.explain.scene import explain
 from pretrain_monitor.explain.survey import survey
 from pretrain_monitor.explain.terminal import print_explanation
 from pretrain_monitor.sinks.wording import worst
-from pretrain_monitor.tensorboard.launch import HOST, end, start_tensorboard, tensorboard_url
+from pretrain_monitor.tensorboard.launch import HOST, charts_url, end, start_tensorboard
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH = 100  # columns
@@ -89,8 +89,8 @@ def explained(picture: Path, chromium: str) -> None:
 
 
 @contextlib.contextmanager
-def dashboard(run_dir: Path, chromium: str, height: int) -> Iterator[Any]:
-    """The page that ``pretrain-monitor tensorboard`` names, in a browser."""
+def dashboard(run_dir: Path, chromium: str, height: int, address: str | None = None) -> Iterator[Any]:
+    """A page of TensorBoard in a browser; the Custom Scalars tab unless another is named."""
     from playwright.sync_api import sync_playwright
 
     with socket.create_server((HOST, 0)) as server:
@@ -102,11 +102,28 @@ def dashboard(run_dir: Path, chromium: str, height: int) -> Iterator[Any]:
                 executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             )
             page = browser.new_page(viewport={"width": 1500, "height": height})
-            page.goto(tensorboard_url(port))
+            page.goto(charts_url(port) if address is None else f"http://{HOST}:{port}/#{address}")
             yield page
             browser.close()
     finally:
         end(process)
+
+
+def photograph_tab(run_dir: Path, picture: Path, chromium: str) -> None:
+    """Our own tab, with the worst incident open."""
+    identity = worst(replay(run_dir)).id
+    with dashboard(run_dir, chromium, 1000, f"pretrain_monitor&run=.&incident={identity}") as page:
+        tab = next_frame(page)
+        tab.wait_for_function("() => document.querySelectorAll('.card .plot .main-svg').length >= 6", timeout=60_000)
+        page.wait_for_timeout(2000)
+        with Image.open(io.BytesIO(page.screenshot())) as image:
+            image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
+
+
+def next_frame(page: Any) -> Any:
+    while not (found := [frame for frame in page.frames if "plugin_entry" in frame.url]):
+        page.wait_for_timeout(100)
+    return found[0]
 
 
 def photograph(run_dir: Path, picture: Path, chromium: str) -> None:
@@ -156,6 +173,7 @@ def main() -> None:
         run_dir = Path("runs/gpt")
         (images / "alert.svg").write_text(watch(samples, run_dir), encoding="utf-8")
         explained(images / "explain.png", options.chromium)
+        photograph_tab(run_dir, images / "tab.png", options.chromium)
         photograph(run_dir, images / "tensorboard.png", options.chromium)
         os.chdir(images)
 

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..naming import SIGNAL_NAMES
 from ..telemetry import Incident, Kind, Status
-
-_WORDS = {"loss": "loss", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
 
 _ADVICE = {
     Kind.NONFINITE: "Stop: weights updated with a non-finite gradient cannot be used. Go back to the last checkpoint "
@@ -100,7 +99,7 @@ def two_numbers(before: float, after: float) -> tuple[str, str]:
 
 def _rise(incident: Incident) -> str:
     signal = incident.signals[0]
-    name, when = _WORDS.get(signal, signal), f"at step {incident.onset_step:,}"
+    name, when = SIGNAL_NAMES.get(signal, signal), f"at step {incident.onset_step:,}"
     if incident.expected is None or incident.peak is None:
         return f"{name} changed {when}"
     expected, peak = two_numbers(incident.expected, incident.peak)
@@ -140,7 +139,7 @@ def _nonfinite(incident: Incident) -> str:
     if incident.evidence.get("what") == "loss_scale":
         return f"the loss scaler keeps backing off: gradients overflow time and again from step {incident.onset_step:,}"
     first = incident.evidence["first_nonfinite"]
-    name = _WORDS.get(first["signal"], first["signal"])
+    name = SIGNAL_NAMES.get(first["signal"], first["signal"])
     value = "NaN" if math.isnan(float(first["value"])) else "infinite"
     text = f"{name} became {value} at step {first['step']:,}"
     if incident.expected is not None and first["signal"] == incident.signals[0]:

@@ -9,12 +9,12 @@ import numpy as np
 from ..detection.alarm import Chart
 from ..detection.messages import number
 from ..detection.residual import Floats
+from ..naming import SIGNAL_NAMES
 from ..printable import clean
 from ..telemetry import Incident, Kind
 from .drawing import Band, Drawing, Line, Mark, Panel, Point, Role
 from .story import Blocks, Explanation, Firing, Track
 
-NAMES = {"loss": "loss", "grad_norm": "gradient norm", "learning_rate": "learning rate"}
 CHART_NAMES = {
     Chart.LEVEL: "level chart",
     Chart.SCALE: "scale chart",
@@ -34,7 +34,7 @@ _MOST_MARKED = 200  # alarms or NaN of one signal
 
 def name_of(signal: str) -> str:
     """A signal as people call it, fit to be printed."""
-    return clean(NAMES.get(signal, signal))
+    return clean(SIGNAL_NAMES.get(signal, signal))
 
 
 def draw(explanation: Explanation) -> Drawing:

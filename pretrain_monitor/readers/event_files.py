@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from .rows import FillerNaN
 
 _PART = ".tfevents."
 _LARGEST_STEP = 2**62
+_QUIET_S = 10.0
 
 
 class Superseded(NamedTuple):
@@ -49,7 +51,13 @@ class EventFileRun:
         self._files: dict[str, EventFile] = {}
         self._tags: set[str] = set()
         self._fields: dict[str, str | None] = {}
+        self._heard_at = time.monotonic()
         self._start_over()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come for so long that the newest step will hardly get more."""
+        return time.monotonic() - self._heard_at > _QUIET_S
 
     def _start_over(self) -> None:
         self._files = {}
@@ -77,6 +85,7 @@ class EventFileRun:
                     self.is_behind = True
                     return [*found, Superseded(-_LARGEST_STEP)]
                 found += self._take(event)
+                self._heard_at = time.monotonic()
             left -= file.offset - before
             self.is_behind = self.is_behind or file.is_behind
             if left <= 0 and file.is_behind:
@@ -134,8 +143,8 @@ class EventFileRun:
         steps = sorted(step for step in self._held if step < before)
         found = []
         for step in steps:
-            time, metrics = self._held.pop(step)
-            found.append(_sample(step, time, metrics))
+            wall_time, metrics = self._held.pop(step)
+            found.append(_sample(step, wall_time, metrics))
             self._given = step
         return found
 
@@ -176,9 +185,9 @@ class _OneFile(EventFileRun):
         self._files.setdefault(self._path.name, EventFile(self._path))
 
 
-def _sample(step: int, time: float, metrics: dict[str, float]) -> Sample:
+def _sample(step: int, wall_time: float, metrics: dict[str, float]) -> Sample:
     tokens = metrics.pop("tokens_seen", math.nan)
-    return Sample(step, metrics, int(tokens) if math.isfinite(tokens) else None, time)
+    return Sample(step, metrics, int(tokens) if math.isfinite(tokens) else None, wall_time)
 
 
 def _joined(sample: Sample, late: Late) -> Sample:

@@ -22,8 +22,9 @@ DEFAULT_PORT = 6006
 _SAMPLES = "scalars=500000,text=1000"
 # Seconds; anything below 1 becomes 0 and keeps a core busy.
 _RELOAD_INTERVAL = "1"
-# Smoothing is on by default and flattens what one looks for.
-_PAGE = "/?smoothing=0#custom_scalars&_smoothingWeight=0"
+# Smoothing is on by default and flattens what one looks for, in the other tabs.
+_PAGE = "/?smoothing=0#pretrain_monitor"
+_CHARTS = "/?smoothing=0#custom_scalars&_smoothingWeight=0"
 
 
 class LaunchError(RuntimeError):
@@ -31,8 +32,13 @@ class LaunchError(RuntimeError):
 
 
 def tensorboard_url(port: int) -> str:
-    """The page to open: the Custom Scalars tab, nothing smoothed away."""
+    """The page to open: the tab that reads the run log itself."""
     return f"http://{HOST}:{port}{_PAGE}"
+
+
+def charts_url(port: int) -> str:
+    """The Custom Scalars tab, nothing smoothed away: what TensorBoard by itself can show of a run."""
+    return f"http://{HOST}:{port}{_CHARTS}"
 
 
 def tensorboard_command(run_dir: str | Path, port: int = DEFAULT_PORT, extra: Sequence[str] = ()) -> list[str]:
@@ -109,9 +115,8 @@ def _check(run_dir: Path) -> None:
         raise LaunchError("TensorBoard is not installed: pip install 'pretrain-monitor[tensorboard]'")
     if not run_dir.is_dir():
         raise LaunchError(f"{run_dir}: no such directory")
-    if not _holds(run_dir, "tfevents"):
-        hint = "; `pretrain-monitor replay` reads the run log" if _holds(run_dir, FILE_NAME) else ""
-        raise LaunchError(f"{run_dir}: no TensorBoard event files there{hint}")
+    if not _holds(run_dir, "tfevents") and not _holds(run_dir, FILE_NAME):
+        raise LaunchError(f"{run_dir}: no run log and no TensorBoard event files there")
 
 
 def _holds(directory: Path, part: str) -> bool:

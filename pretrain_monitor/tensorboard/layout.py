@@ -17,6 +17,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
     MultilineChartContent,
 )
 
+from ..naming import SIGNAL_NAMES
 from .tags import LOWER, UPPER, signal_tag
 
 # There is no way to set the scaling from here.
@@ -42,12 +43,12 @@ def add_layout(summary: Summary, prefix: str = "", more: Sequence[Category] = ()
 def stability_layout(prefix: str = "") -> Layout:
     """Loss with its band first, then the gradient norm, the incidents and the learning rate."""
     # A category of their own, last first: TensorBoard puts charts with a band behind all others, in reverse order.
-    bands = [_band("gradient norm", "grad_norm", prefix), _band("loss", "loss", prefix)]
+    bands = [_band("grad_norm", prefix), _band("loss", prefix)]
     lines = [
         _lines("open incidents: 1 info, 2 warning, 3 critical", f"^{re.escape(prefix)}incident/"),
-        _lines("learning rate", _exactly(signal_tag("learning_rate", prefix))),
-        _lines("loss", _exactly(signal_tag("loss", prefix))),
-        _lines("gradient norm", _exactly(signal_tag("grad_norm", prefix))),
+        _lines(SIGNAL_NAMES["learning_rate"], _exactly(signal_tag("learning_rate", prefix))),
+        _lines(SIGNAL_NAMES["loss"], _exactly(signal_tag("loss", prefix))),
+        _lines(SIGNAL_NAMES["grad_norm"], _exactly(signal_tag("grad_norm", prefix))),
     ]
     return Layout(
         category=[
@@ -57,14 +58,14 @@ def stability_layout(prefix: str = "") -> Layout:
     )
 
 
-def _band(title: str, signal: str, prefix: str) -> Chart:
+def _band(signal: str, prefix: str) -> Chart:
     # Exact tags: unlike the other kind of chart, this one takes no regular expression.
     series = MarginChartContent.Series(
         value=signal_tag(signal, prefix),
         lower=signal_tag(f"{signal}/{LOWER}", prefix),
         upper=signal_tag(f"{signal}/{UPPER}", prefix),
     )
-    return Chart(title=title, margin=MarginChartContent(series=[series]))
+    return Chart(title=SIGNAL_NAMES[signal], margin=MarginChartContent(series=[series]))
 
 
 def _lines(title: str, *patterns: str) -> Chart:

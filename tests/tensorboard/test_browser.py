@@ -7,26 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_launch import free_port
+from browser import chromium, free_port, wait_for
 from test_tensorboard_resume import RESUMED_AFTER, SPIKE, STEPS, resumed_run
 
-from pretrain_monitor.tensorboard.launch import HOST, tensorboard_url
+from pretrain_monitor.tensorboard.launch import HOST, charts_url, tensorboard_url
 
 # One server and one browser for all of them.
 pytestmark = pytest.mark.xdist_group("browser")
 
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 SERVE = """
 import sys
 from pretrain_monitor.tensorboard.launch import run_tensorboard
@@ -53,14 +46,6 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         socket.create_connection((HOST, port), timeout=1)
 
 
-def wait_for(condition: Any, timeout_s: float = 60.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.2)
-    return result
-
-
 def get(port: int, path: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://{HOST}:{port}/data/{path}", timeout=10) as response:
@@ -83,18 +68,8 @@ def test_the_fast_loader_shows_every_step_once_and_no_superseded_alert(port: int
 
 @pytest.fixture(scope="module")
 def page(port: int) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
-        context = playwright.chromium.launch_persistent_context(
-            profile,
-            executable_path=CHROMIUM,
-            headless=True,
-            args=CHROMIUM_FLAGS,
-            viewport={"width": 1500, "height": 1100},
-        )
+    with chromium(1500, 1100) as context:
         yield context.new_page()
-        context.close()
 
 
 CHARTS = "tf-custom-scalar-margin-chart-card, tf-custom-scalar-multi-line-chart-card"
@@ -113,7 +88,7 @@ def test_the_custom_scalars_tab_draws_every_point_and_the_alert_in_a_second_colo
     hosts: set[str] = set()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-    page.goto(tensorboard_url(port))
+    page.goto(charts_url(port))
 
     def complete() -> Any:
         charts = page.locator(CHARTS).evaluate_all(READ_CHARTS)

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import free_port
 
 from pretrain_monitor.tensorboard.launch import (
     HOST,
     LaunchError,
+    charts_url,
+    end,
     run_tensorboard,
     start_tensorboard,
     tensorboard_command,
@@ -35,8 +38,9 @@ def test_it_listens_to_this_machine_only():
     assert "--bind_all" not in command
 
 
-def test_the_page_is_the_custom_scalars_tab_without_smoothing():
-    assert tensorboard_url(6007) == "http://127.0.0.1:6007/?smoothing=0#custom_scalars&_smoothingWeight=0"
+def test_the_page_is_our_tab_and_the_others_are_without_smoothing():
+    assert tensorboard_url(6007) == "http://127.0.0.1:6007/?smoothing=0#pretrain_monitor"
+    assert charts_url(6007) == "http://127.0.0.1:6007/?smoothing=0#custom_scalars&_smoothingWeight=0"
 
 
 def test_a_directory_that_is_not_there_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -44,12 +48,11 @@ def test_a_directory_that_is_not_there_is_one_line_and_exit_code_2(capsys: pytes
     assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'}: no such directory\n"
 
 
-def test_a_directory_without_event_files_is_refused_with_what_can_be_done(tmp_path: Path):
-    with pytest.raises(LaunchError, match=r"no TensorBoard event files there$"):
+def test_a_directory_with_nothing_to_show_is_refused_and_a_run_log_is_enough(tmp_path: Path):
+    with pytest.raises(LaunchError, match=r"no run log and no TensorBoard event files there$"):
         start_tensorboard(tmp_path)
     (tmp_path / "run.jsonl").touch()
-    with pytest.raises(LaunchError, match="`pretrain-monitor replay` reads the run log"):
-        start_tensorboard(tmp_path)
+    end(start_tensorboard(tmp_path, free_port()))
 
 
 def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path):
@@ -64,11 +67,6 @@ def test_a_flag_that_tensorboard_refuses_is_told_instead_of_waited_for(tmp_path:
     (tmp_path / "events.out.tfevents.0").touch()
     with pytest.raises(LaunchError, match="ended with exit code"):
         start_tensorboard(tmp_path, free_port(), ["--no-such-flag"])
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 WITHOUT_TENSORBOARD = """

@@ -1,0 +1,1 @@
+"""Scripts and styles of pages: charts, cards and lists that the TensorBoard tab and reports share."""
