@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from pretrain_monitor import Monitor, Sample
-from pretrain_monitor.lines import line, sample_line
 from pretrain_monitor.viewing.cache import path_for
 
 HOST = "127.0.0.1"
@@ -33,6 +32,7 @@ PAINT_LIMIT_S, ZOOM_LIMIT_S, MEMORY_LIMIT_MB = 3.0, 0.5, 500.0
 LIVE_MEDIAN_S, LIVE_P95_S, LOOKS = 2.0, 4.0, 60
 
 # The frame has nothing of ours in it before its script is asked for; what TensorBoard takes until then is not ours.
+CURVES = "() => document.querySelectorAll('.left .sketch, .left .plot .main-svg').length >= 3"
 HEADER = "() => document.querySelector('header.run')?.dataset.state"
 CHARTS = "() => document.querySelectorAll('.left .plot .main-svg').length >= 3"
 WHOLE = """last => { const plot = document.querySelector('[data-signal="loss"] .plot');
@@ -66,13 +66,13 @@ def write_run(run_dir: Path, steps: int) -> dict[int, float]:
         "throughput": 1e5 * (1 + 0.02 * rng.standard_normal(steps)),
         "logit_z": 5 + 0.1 * rng.standard_normal(steps),
     }
-    run_dir.mkdir(parents=True)
     began = time.time() - 0.3 * steps
-    with (run_dir / "run.jsonl").open("wb") as file:
-        file.write(line("run", {"version": 1, "resumed_from": None, "time": began}))
-        columns = [values.tolist() for values in signals.values()]
-        for step, row in enumerate(zip(*columns, strict=True), 1):
-            file.write(sample_line(Sample(step, dict(zip(signals, row, strict=True)), 8192 * step, began + 0.3 * step)))
+    monitor = Monitor(run_dir, {"console": {"enabled": False}, "tensorboard": {"enabled": False}})
+    monitor.start()
+    columns = [values.tolist() for values in signals.values()]
+    for step, row in enumerate(zip(*columns, strict=True), 1):
+        monitor.observe(Sample(step, dict(zip(signals, row, strict=True)), 8192 * step, began + 0.3 * step))
+    monitor.finish()
     return {int(step): float(loss[step - 1]) for step in spikes}
 
 
@@ -134,13 +134,14 @@ def open_long_run(steps: int, chromium: str) -> None:
                 for visit in ("first visit", "second", "third"):
                     page, frame, began, framed = opened(context, port)
                     times = []
-                    for condition, given in ((HEADER, None), (CHARTS, None), (WHOLE, steps)):
+                    for condition, given in ((HEADER, None), (CURVES, None), (CHARTS, None), (WHOLE, steps)):
                         frame.wait_for_function(condition, arg=given, timeout=180_000, polling=20)
                         times.append(time.perf_counter() - framed)
-                    header, charts, whole = times
+                    header, curves, charts, whole = times
                     print(
                         f"{name}, {visit}: TensorBoard's own page {framed - began:.1f} s; from there on header "
-                        f"{header:.1f} s, charts {charts:.1f} s (limit {PAINT_LIMIT_S:g}), whole run {whole:.1f} s"
+                        f"{header:.1f} s, curves {curves:.1f} s, charts {charts:.1f} s (limit "
+                        f"{PAINT_LIMIT_S:g}), whole run {whole:.1f} s"
                     )
                     if not has_cache or visit != "third":
                         page.close()

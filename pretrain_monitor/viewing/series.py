@@ -130,7 +130,8 @@ class Series:
         else:
             rows = self._candidates(part) if count >= 4 * _BLOCK * columns else np.arange(part.start, part.stop)
             rows = rows[_chosen(self._steps[rows] // bucket, self._values[rows])]
-            edges = [row for row in (part.start - 1, part.stop) if 0 <= row < self._rows]
+            # The newest value is always there, whatever else its column holds.
+            edges = [row for row in (part.start - 1, part.start, part.stop - 1, part.stop) if 0 <= row < self._rows]
             rows = np.union1d(rows, np.array(edges, dtype=np.int64))
         steps, values = self._steps[rows], self._values[rows]
         return Drawn(steps, np.where(np.isfinite(values), values, np.nan))

@@ -3,6 +3,7 @@
 import {el, setText} from "./dom.js";
 import {number, plain, signalName, whole} from "./format.js";
 import {faint, looks, SYMBOLS} from "./looks.js";
+import {sketch} from "./sketch.js";
 
 const CONFIG = {displayModeBar: false, responsive: true, doubleClick: false, scrollZoom: false};
 const WIDE = 40; // largest over smallest value from which on a log scale shows more
@@ -124,6 +125,12 @@ export class SignalChart {
   // series: [{label, colour, x, steps, y, nonfinite}], band: {x, lower, upper, expected} or null.
   draw(view) {
     this.drawn = view;
+    if (!window.Plotly) {
+      const [first] = view.series;
+      this.plot.replaceChildren(sketch(first.x, first.y, view.range, LOG_BY_NATURE.test(this.name)));
+      return undefined;
+    }
+    if (!this.plot.data) this.plot.replaceChildren();
     const {series, band, spans = [], ticks = [], range, axis = "step", map = new AxisMap(), segments = []} = view;
     this.map = map;
     const look = looks();
@@ -249,7 +256,7 @@ export class SignalChart {
   }
 
   remove() {
-    Plotly.purge(this.plot);
+    if (this.plot.data) Plotly.purge(this.plot);
     this.element.remove();
   }
 }

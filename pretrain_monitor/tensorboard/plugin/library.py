@@ -113,7 +113,7 @@ class Library:
             self._make_way()
             with run.lock:
                 has_more |= run.sum_up()
-                if run.is_wanted and run.is_summed_up:
+                if run.is_wanted:
                     has_more |= run.advance()
                 elif not run.is_wanted:
                     run.let_go()

@@ -145,7 +145,7 @@ class WatchedRun:
         self.is_whole = True
         if isinstance(self._follower, RunLogFollower):
             self._follower.save()
-        if self._expected is None or self.looked_at is None:
+        if self._expected is None or self.looked_at is None or not self.is_summed_up:
             return False
         first, last = self.looked_at
         return self._guarded(lambda: self._expected is not None and self._expected.advance(first, last))

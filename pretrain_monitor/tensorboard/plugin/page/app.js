@@ -2,15 +2,16 @@
 
 import {readAddress, onAddressChange, writeAddress} from "./address.js";
 import {CompareView} from "./compare_view.js";
-import {ask, loadPlotly} from "./data.js";
+import {ask} from "./data.js";
 import {DomainsPage} from "./domains_page.js";
 import {el, fill, setText} from "./dom.js";
+import {runPlotly} from "./plotly_script.js";
 import {followDarkness} from "./darkness.js";
 import {RunHeader} from "./run_header.js";
 import {RunView} from "./run_view.js";
 import {STATE_SIGNS} from "./looks.js";
 
-const EVERY_MS = 1000;
+const [EVERY_MS, SOON_MS, IMPATIENT_MS] = [1000, 250, 6000];
 const VIEWS = {run: "Run", domains: "Domains", compare: "Compare"};
 
 export class App {
@@ -40,21 +41,39 @@ export class App {
   async start() {
     this.goFromAddress();
     onAddressChange(() => this.goFromAddress());
-    const drawing = loadPlotly().then(() => { this.hasPlotly = true; }, error => this.tell(error.message));
-    await this.refresh();
-    await drawing;
-    await this.refresh();
-    window.__pm_ready = true;
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refresh(); });
-    this.schedule();
+    await this.refresh();
+    if (this.isReading) {
+      await new Promise(resolve => setTimeout(resolve, SOON_MS));
+      await this.refresh();
+    }
+    await new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve))); // so that the sketch is seen
+    runPlotly().then(() => this.drawAll(), error => this.complain(error.message));
+    this.schedule(SOON_MS);
   }
 
   // A hidden page asks for nothing; it catches up as soon as somebody looks.
-  schedule() {
+  schedule(milliseconds = EVERY_MS) {
     setTimeout(async () => {
       if (!document.hidden) await this.refresh();
-      this.schedule();
-    }, EVERY_MS);
+      // While a long log is being read there is more to be seen at once, at first.
+      this.schedule(this.isReading && performance.now() < IMPATIENT_MS ? SOON_MS : EVERY_MS);
+    }, milliseconds);
+  }
+
+  // For good, beside whatever comes and goes.
+  complain(text) {
+    this.main.before(el("p.trouble", {role: "alert"}, text));
+  }
+
+  async drawAll() {
+    this.hasPlotly = true;
+    await this.refresh();
+    window.__pm_ready = true;
+  }
+
+  get isReading() {
+    return this.view === "run" && (this.views.run.about?.share_read ?? 0) < 1;
   }
 
   goFromAddress() {
@@ -82,7 +101,17 @@ export class App {
     writeAddress({run: this.run, view: this.view === "run" ? null : this.view, ...own});
   }
 
-  async refresh() {
+  // One at a time; whoever asks while one is under way gets one that begins after it.
+  refresh() {
+    this.next ??= (this.running ?? Promise.resolve()).then(() => {
+      this.next = null;
+      this.running = this.refreshNow().finally(() => { this.running = null; });
+      return this.running;
+    });
+    return this.next;
+  }
+
+  async refreshNow() {
     try {
       const answer = await ask("runs");
       if (!answer) return;

@@ -19,14 +19,3 @@ export async function ask(route, parameters = {}, kind = route) {
     if (running.get(kind) === control) running.delete(kind);
   }
 }
-
-// The script of the charts is large: what can be read is shown before it has come.
-export function loadPlotly() {
-  return new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = "./plotly.js";
-    script.onload = resolve;
-    script.onerror = () => reject(new Error("charts need plotly: pip install 'pretrain-monitor[tensorboard]'"));
-    document.head.append(script);
-  });
-}

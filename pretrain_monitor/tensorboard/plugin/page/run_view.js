@@ -63,7 +63,7 @@ export class RunView {
       this.wanted = undefined;
       if (wanted !== this.incident) await this.openIncident(wanted);
     }
-    if (hasPlotly) await this.fetchSeries(false);
+    await this.fetchSeries(false);
     await this.renewCard();
   }
 
@@ -91,12 +91,15 @@ export class RunView {
   }
 
   async fetchSeries(isAsked) {
-    if (!this.about || !this.hasPlotly) return;
+    if (!this.about) return;
     const names = this.signals.filter(name => this.about.signals.includes(name));
     const [first, last] = this.window.steps();
     const columns = Math.max(200, Math.floor(this.column.clientWidth || 800));
     const key = [this.run, this.about.mark, names.join(), first, last, columns, this.window.axis].join("|");
-    if (key === this.shown && !isAsked) return;
+    if (key === this.shown && !isAsked) {
+      if (this.hasPlotly && this.isSketched) this.draw(); // the script has come since
+      return;
+    }
     const answer = await ask("series", {run: this.run, signals: names.join("\n"), first, last, columns, axis: this.window.axis});
     if (!answer) return;
     this.shown = key;
@@ -111,6 +114,7 @@ export class RunView {
 
   draw() {
     const {answer} = this;
+    this.isSketched = !this.hasPlotly;
     const names = this.signals.filter(name => name in answer.signals);
     for (const [name, chart] of this.charts) {
       if (!names.includes(name)) {
@@ -202,7 +206,7 @@ export class RunView {
     const close = el("button.small", {type: "button", onclick: () => this.go({incident: null})}, "← all incidents");
     this.card = {...incidentCard(card, [close, copy]), answer: card, hasCharts: this.hasPlotly};
     fill(this.side, [this.card.element, this.list.element]);
-    if (this.hasPlotly) this.card.draw();
+    this.card.draw();
   }
 
   // While the log is still being read, and while the incident goes on, there is more to be seen of it by and by.
