@@ -10,6 +10,7 @@ import numpy as np
 from ..announcing import Announcement
 from ..telemetry import Event, Incident, Sample, in_order
 from .domains import DomainResults
+from .finite import finite
 from .sample_lines import SampleBlock
 from .series import Floats, Series
 from .sessions import End, Session
@@ -83,10 +84,10 @@ class RunContent:
         self._changed()
         self.end = None
         self.samples += 1
-        if sample.time is not None:
-            self.times.append(sample.step, float(sample.time))
-        if sample.tokens_seen is not None:
-            self.tokens.append(sample.step, float(sample.tokens_seen))
+        if (time := finite(sample.time)) is not None:
+            self.times.append(sample.step, time)
+        if (tokens := finite(sample.tokens_seen)) is not None:
+            self.tokens.append(sample.step, tokens)
         for name, value in sample.metrics.items():
             if (series := self._series(name)) is not None:
                 series.append(sample.step, value)

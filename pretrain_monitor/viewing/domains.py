@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from ..detection.retention import KEY
 from ..readers.event_tags import is_held_out
 from ..telemetry import Incident, Kind, Sample, Status
+from .expected import TWO_SIDED_95
+from .finite import finite
 from .series import Series
 
-_TWO_SIDED_95 = 1.959963984540054
 _MOST_POINTS = 2000  # of a domain that are drawn
 _MOST_ROUNDS = 20_000  # that are kept; beyond that of the older half every other one
 _MOST_CHANGES = 64  # of a domain: what a resumed run may take back
@@ -149,7 +150,7 @@ class DomainResults:
             "unit": unit.text,
             "is_better_up": unit.is_better_up,
             "is_average": domain.rpartition("/")[2] in _AVERAGES,
-            "points": [[step, *map(_finite, rest)] for step, *rest in _thinned(course.points)],
+            "points": [[step, *map(finite, rest)] for step, *rest in _thinned(course.points)],
             **_ends(course.points, is_better_up=unit.is_better_up),
             "change": change,
             "documents": None if change is None else change["documents"],
@@ -165,13 +166,13 @@ class DomainResults:
             return None
         entry = kept[-1][1]
         return {
-            "value": _number(entry.get("change")),
-            "lower": _number(entry.get("lower")),
-            "upper": _number(entry.get("upper")),
-            "relative": _number(entry.get("relative")),
-            "p": _number(entry.get("p_adjusted")),
-            "best_step": entry.get("best_step"),
-            "documents": entry.get("documents"),
+            "value": finite(entry.get("change")),
+            "lower": finite(entry.get("lower")),
+            "upper": finite(entry.get("upper")),
+            "relative": finite(entry.get("relative")),
+            "p": finite(entry.get("p_adjusted")),
+            "best_step": finite(entry.get("best_step")),
+            "documents": finite(entry.get("documents")),
             "is_first": bool(entry.get("is_first")),
             "note": str(entry.get("note") or ""),
         }
@@ -181,7 +182,7 @@ class DomainResults:
         for name, (_, value) in self._tokenization.items():
             text, _, part = name.removeprefix(_TOKENIZATION).partition("/")
             if not part.endswith(("_se", "_lower", "_upper")):
-                rows.setdefault(text, {})[part] = _finite(value)
+                rows.setdefault(text, {})[part] = finite(value)
         return [{"name": text, "metrics": metrics} for text, metrics in rows.items()]
 
 
@@ -190,11 +191,12 @@ def _round(sample: Sample) -> dict[str, Any]:
     facts = facts if isinstance(facts, Mapping) else {}
     each = facts.get("each")
     each = [one for one in each.values() if isinstance(one, Mapping)] if isinstance(each, Mapping) else []
-    notes = [str(note) for one in each for note in one.get("notes") or ()]
+    noted = [one["notes"] for one in each if isinstance(one.get("notes"), list)]
+    notes = [str(note) for part in noted for note in part]
     return {
         "step": sample.step,
         "reason": str(facts.get("reason") or ""),
-        "seconds": sum(_number(one.get("seconds")) or 0.0 for one in each),
+        "seconds": sum(finite(one.get("seconds")) or 0.0 for one in each),
         "notes": notes[:20],
     }
 
@@ -203,7 +205,7 @@ def _interval(metrics: Mapping[str, float], name: str) -> tuple[float | None, fl
     """The ends of a 95 % interval, if the probe gave them or a standard error."""
     error = metrics.get(f"{name}_se")
     if error is not None:
-        return metrics[name] - _TWO_SIDED_95 * error, metrics[name] + _TWO_SIDED_95 * error
+        return metrics[name] - TWO_SIDED_95 * error, metrics[name] + TWO_SIDED_95 * error
     return metrics.get(f"{name}_lower"), metrics.get(f"{name}_upper")
 
 
@@ -213,26 +215,26 @@ def _thinned(points: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
         return points
     every = -(-len(points) // _MOST_POINTS)
     kept = {*range(0, len(points), every), len(points) - 1}
-    finite = [at for at, point in enumerate(points) if math.isfinite(point[1])]
-    if finite:
-        kept |= {min(finite, key=lambda at: points[at][1]), max(finite, key=lambda at: points[at][1])}
+    known = [at for at, point in enumerate(points) if math.isfinite(point[1])]
+    if known:
+        kept |= {min(known, key=lambda at: points[at][1]), max(known, key=lambda at: points[at][1])}
     return [points[at] for at in sorted(kept)]
 
 
 def _ends(points: Sequence[tuple[Any, ...]], *, is_better_up: bool) -> dict[str, Any]:
     """The first, the best and the newest of some points."""
-    finite = [point for point in points if math.isfinite(point[1])]
+    known = [point for point in points if math.isfinite(point[1])]
     choose = max if is_better_up else min
-    best = choose(finite, key=lambda point: point[1], default=None)
+    best = choose(known, key=lambda point: point[1], default=None)
     first, newest = points[0], points[-1]
     return {
-        "first": {"step": first[0], "value": _finite(first[1])},
+        "first": {"step": first[0], "value": finite(first[1])},
         "best": None if best is None else {"step": best[0], "value": best[1]},
         "newest": {
             "step": newest[0],
-            "value": _finite(newest[1]),
-            "lower": _finite(newest[2]),
-            "upper": _finite(newest[3]),
+            "value": finite(newest[1]),
+            "lower": finite(newest[2]),
+            "upper": finite(newest[3]),
         },
     }
 
@@ -255,7 +257,7 @@ def _of_others(name: str, series: Series) -> dict[str, Any]:
         "unit": "as logged",
         "is_better_up": False,
         "is_average": False,
-        "points": [[step, *map(_finite, rest)] for step, *rest in _thinned(points)],
+        "points": [[step, *map(finite, rest)] for step, *rest in _thinned(points)],
         **ends,
         "change": None
         if change is None
@@ -289,13 +291,3 @@ def _flags(incidents: Iterable[Incident]) -> dict[str, tuple[str, str]]:
             flag = "critical" if incident.severity == "critical" else "lost"
         flags.update(dict.fromkeys(incident.signals, (flag, incident.id)))
     return flags
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _number(value: Any) -> float | None:
-    """Of a record, in which non-finite numbers are strings."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None

@@ -17,6 +17,7 @@ _MOST_TRACKS = 6
 _COLUMNS = 320
 _BEFORE_STEPS, _AFTER_STEPS = 80, 60  # at least: what normal looks like, and whether it came back
 _MOST_SEGMENTS = 12
+_LARGEST_STEP = 2**61
 
 
 def evidence_of(incident: Incident, content: RunContent, newest_step: int | None = None) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def window_of(incident: Incident, newest_step: int | None) -> tuple[int, int]:
         first = onset - max(10 * max(length, 1), 200)
     if newest_step is not None:
         last = min(last, newest_step)
-    first = max(first, min(onset, 1))
+    first, last = max(first, min(onset, 1), -_LARGEST_STEP), min(last, _LARGEST_STEP)
     return first, max(last, first + 1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +19,11 @@ from ..config import MonitorConfig
 from ..detection.detector import STATE_VERSION, InstabilityDetector
 from ..records import RunLogIndex, RunLogTail, record_of, samples_in
 from ..telemetry import Sample
-from .series import Floats, Ints
+from .series import Floats, Ints, Series
 from .summary import RunSummary
 
 BANDED = ("loss", "grad_norm")
+TWO_SIDED_95 = 1.959963984540054
 _MOST_ROWS = 4_000_000  # of all stretches of a run that are kept: 32 bytes each
 _PIECE = 16 << 10  # bytes: some milliseconds, between which requests are answered
 
@@ -212,6 +213,24 @@ def _with_offsets(lines: bytes, start: int) -> list[tuple[bytes, int]]:
 def _record(line: bytes) -> dict[str, Any] | None:
     # A snapshot is a hundred times as long as a sample, and nothing of it is needed here.
     return None if line.startswith(b'{"type":"snapshot"') else record_of(line)
+
+
+def interval(signal: str, series: Mapping[str, Series], first: int, last: int) -> Band:
+    """The 95 % interval of a signal that a probe measures, where it tells a standard error or the ends themselves."""
+    values, error = series[signal], series.get(f"{signal}_se")
+    lower, upper = series.get(f"{signal}_lower"), series.get(f"{signal}_upper")
+    part = values.rows(first, last)
+    part = slice(max(part.start - 1, 0), part.stop + 1)
+    steps, middle = values.steps[part], values.values[part]
+    if error is not None:
+        steps, places, others = np.intersect1d(steps, error.steps, return_indices=True)
+        half = TWO_SIDED_95 * error.values[others]
+        return Band(steps, middle[places], middle[places] - half, middle[places] + half)
+    if lower is None or upper is None:
+        return NO_BAND
+    steps = np.intersect1d(np.intersect1d(steps, lower.steps), upper.steps)
+    ends = [one.values[np.searchsorted(one.steps, steps)] for one in (values, lower, upper)]
+    return Band(steps, *ends)
 
 
 def draw_band(band: Band, columns: int) -> Band:

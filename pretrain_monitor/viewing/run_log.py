@@ -8,6 +8,7 @@ from typing import Any
 from ..records import RunLogTail, announcement_of, event_of, record_of, sample_of
 from . import cache
 from .content import RunContent
+from .finite import finite
 from .sample_lines import SampleBlock, SampleLines
 from .sessions import End
 
@@ -147,5 +148,4 @@ class RunLogFollower:
 
 
 def _time(record: dict[str, Any]) -> float | None:
-    value = record.get("time")
-    return float(value) if isinstance(value, int | float) else None
+    return finite(record.get("time"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..records import RunLogTail, event_of, record_of
 from ..telemetry import Event, Incident, in_order
+from .finite import finite
 from .sessions import End
 
 # How the lines begin that are read; nearly all of a log are samples.
@@ -90,7 +91,7 @@ class RunSummary:
             return
         self.end = None
         self.step = newest[-1].get("step")
-        times = [time for record in newest if (time := _number(record.get("time"))) is not None]
+        times = [time for record in newest if (time := finite(record.get("time"))) is not None]
         if times:
             self.time = times[-1]
         for record in reversed(newest):
@@ -108,7 +109,7 @@ class RunSummary:
             if event is not None:
                 self._remember(event)
         elif kind == "end":
-            self.end = End(record.get("step", 0), _number(record.get("time")), str(record.get("reason") or ""))
+            self.end = End(record.get("step", 0), finite(record.get("time")), str(record.get("reason") or ""))
         else:
             self._begin(record, offset)
 
@@ -125,9 +126,9 @@ class RunSummary:
 
     def _begin(self, record: dict[str, Any], offset: int) -> None:
         self.end = None
-        self.began = _number(record.get("time"))
+        self.began = finite(record.get("time"))
         after = record.get("resumed_from")
-        if type(after) is not int:
+        if type(after) is not int or after < 0:
             return
         self.epoch += 1
         self.sessions.append((offset, after))
@@ -152,7 +153,3 @@ def _places(data: bytes) -> list[int]:
             places.append(place + 1)
             place = data.find(start, place + len(start))
     return sorted(places)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

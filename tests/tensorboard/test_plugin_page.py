@@ -365,7 +365,14 @@ def test_tokens_and_wall_time_are_axes_and_other_signals_can_be_chosen(site: Sit
     frame.get_by_text("Signals", exact=True).click()
     frame.get_by_label("heldout/law/bits_per_byte", exact=True).check()
     frame.locator('[data-signal="heldout/law/bits_per_byte"] .main-svg').first.wait_for()
-    assert len(drawn(frame, "heldout/law/bits_per_byte")["x"]) == 20
+    law = drawn(frame, "heldout/law/bits_per_byte")
+    assert len(law["x"]) == 20
+    band = frame.evaluate(
+        "name => document.querySelector(`[data-signal='${name}'] .plot`).data.slice(0, 2).map(trace => trace.y)",
+        "heldout/law/bits_per_byte",
+    )
+    assert band[0] == pytest.approx([value - 1.96 * 0.01 for value in law["y"]], abs=1e-6)
+    assert band[1] == pytest.approx([value + 1.96 * 0.01 for value in law["y"]], abs=1e-6)
     page.close()
 
 

@@ -202,6 +202,58 @@ def test_damaged_empty_and_growing_logs_are_shown_as_far_as_they_go(tmp_path: Pa
         time.sleep(0.05)
 
 
+HOSTILE_RECORDS = [
+    '{"type":"sample","step":3,"metrics":{"loss":1e999},"time":1e999,"tokens_seen":1}',
+    '{"type":"sample","step":4,"metrics":{"loss":NaN},"time":NaN}',
+    f'{{"type":"sample","step":5,"metrics":{{"loss":1.0}},"tokens_seen":{10**400},"time":1}}',
+    f'{{"type":"sample","step":6,"metrics":{{"loss":{10**400}}},"time":1}}',
+    '{"type":"sample","step":7,"metrics":{"loss":1.0},"time":true,"meta":{"probes":'
+    '{"each":{"a":{"seconds":NaN,"notes":7}}}}}',
+    '{"type":"sample","step":8,"metrics":{"heldout/a/bits_per_byte":1.0},"meta":{"probes":{},"retention":'
+    '[{"domain":"heldout/a","metric":"heldout/a/bits_per_byte","documents":NaN,"change":Infinity,"best_step":[1]}]}}',
+    '{"type":"run","resumed_from":-5,"time":"x"}',
+    f'{{"type":"run","resumed_from":{10**30},"time":1e999}}',
+    '{"type":"end","step":9,"time":NaN,"reason":{"a":[1]}}',
+    '{"type":"sample","step":4611686018427387903,"metrics":{"loss":1.0},"time":1}',
+    '{"type":"announcement","step":1,"from_step":1e999,"what":"x","text":5}',
+    "[" * 5000,
+]
+
+
+def test_records_that_somebody_made_to_do_harm_do_none(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    log = watched(tmp_path / "a", 100, spikes={}) / "run.jsonl"
+    other = (watched(tmp_path / "b") / "run.jsonl").read_text().splitlines()
+    event = json.loads(next(line for line in other if line.startswith('{"type":"event"')))
+    event["step"] = 2
+    event["incident"]["evidence"] = {
+        "duration_steps": 10**400, "segments": [[1], ["a", 2, 3], [1, 10**400, 1.0]], "lead_steps": {"loss": "x"},
+        "charts": {"loss": {"level": "NaN"}, "x": 3}, "changes": [{"step": 1}, 5],
+    }  # fmt: skip
+    event["incident"]["peak"] = "Infinity"
+    lines = [*log.read_text().splitlines()[:3], json.dumps(event, separators=(",", ":")), *HOSTILE_RECORDS]
+    log.write_text("\n".join(lines) + "\n")
+    tab = Tab(tmp_path)
+    tab.json("/runs")
+    found = tab.whole("a")
+    (incident,) = found["incidents"]
+    tab.json("/incident", run="a", id=incident["id"])
+    tab.json("/domains", run="a")
+    tab.json("/compare", runs="a\nb")
+    for axis in ("step", "tokens", "time"):
+        tab.json("/series", run="a", signals="loss\nheldout/a/bits_per_byte", axis=axis)
+    assert "failed" not in caplog.text
+
+
+def test_very_many_signals_and_incidents_stay_within_bounds(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    many = {f"signal {i}": float(i) for i in range(5000)}
+    lines = [sample_line(Sample(step, {"loss": 1.0, **many}, time=float(step))) for step in (1, 2)]
+    (tmp_path / "a" / "run.jsonl").write_bytes(b"".join(lines))
+    tab = Tab(tmp_path)
+    tab.json("/runs")
+    assert len(tab.whole("a")["signals"]) == 2000
+
+
 def test_a_directory_that_may_not_be_written_is_left_as_it_is(tmp_path: Path):
     run_dir = watched(tmp_path / "a")
     before = sorted(path.name for path in run_dir.iterdir())

@@ -11,7 +11,7 @@ from ...telemetry import Event, Incident
 from ...viewing.coincidence import RunIncidents, coincidences
 from ...viewing.content import RunContent
 from ...viewing.evidence import evidence_of
-from ...viewing.expected import BANDED, draw_band
+from ...viewing.expected import BANDED, draw_band, interval
 from ...viewing.health import counts
 from ...viewing.series import Drawn
 from .library import Library
@@ -75,6 +75,7 @@ def series(library: Library, name: str, query: Mapping[str, str]) -> dict[str, A
         found = {one: content.series[one].draw(first, last, columns) for one in names if one in content.series}
         pairs = {one: content.series[one].samples_per_pair for one in found}
         bands = {one: draw_band(run.band(one, first, last), columns // 3) for one in BANDED if one in found}
+        bands |= {one: interval(one, content.series, first, last) for one in found if one not in BANDED}
         axis = query.get("axis", "step")
         return {
             "mark": run.mark,

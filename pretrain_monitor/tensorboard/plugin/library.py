@@ -18,6 +18,7 @@ _WANTED_S = 120.0  # a run is kept whole for so long after somebody has looked a
 _IDLE_AFTER_S = 30.0  # without a request nothing is read: the page may be closed, the host may be training
 _EVERY_S = 0.25  # between two looks at the logs
 _SEARCH_EVERY_S = 2.0
+_GLANCE_EVERY_S = 1.0  # at a run that nobody looks at
 _MOST_BYTES = 320 << 20  # of all runs together that are kept whole
 
 
@@ -110,8 +111,11 @@ class Library:
         runs = self.runs
         has_more = False
         for run in sorted(runs, key=lambda run: -run.wanted_until):
+            if not run.is_wanted and run.is_summed_up and time.monotonic() - run.read_at < _GLANCE_EVERY_S:
+                continue
             self._make_way()
             with run.lock:
+                run.read_at = time.monotonic()
                 has_more |= run.sum_up()
                 if run.is_wanted:
                     has_more |= run.advance()

@@ -12,6 +12,7 @@ from ...run_settings import load_own_settings
 from ...telemetry import Incident
 from ...viewing.content import RunContent
 from ...viewing.expected import NO_BAND, Band, ExpectedInLog
+from ...viewing.finite import finite
 from ...viewing.foreign import EventFileFollower
 from ...viewing.health import Health, State, duration, is_held, judge
 from ...viewing.run_log import RunLogFollower
@@ -35,6 +36,7 @@ class WatchedRun:
         self.lock = threading.RLock()
         self.problem = ""  # why it cannot be read, in a line
         self.wanted_until = 0.0  # monotonic seconds
+        self.read_at = 0.0  # the same
         self.looked_at: tuple[int, int] | None = None  # steps that the page shows
         self.is_summed_up = False
         self.is_whole = False  # the content has been read to the end of the log once
@@ -94,7 +96,7 @@ class WatchedRun:
         if self._summary is not None:
             return self._summary.time
         last = self.content.times.last
-        return None if last is None else last[1]
+        return None if last is None else finite(last[1])
 
     def health(self, now: float) -> Health:
         if self.problem:

@@ -11,6 +11,7 @@ import {looks} from "./looks.js";
 import {StepWindow} from "./step_window.js";
 
 const FIRST_SHOWN = ["loss", "grad_norm", "learning_rate"];
+const BANDED = ["loss", "grad_norm"]; // that the detector expects something of
 
 export class RunView {
   // go(change): to another run, view or incident; onMove(): the window is another one; tell(text): what goes wrong.
@@ -155,7 +156,7 @@ export class RunView {
   noteOn(name, signal) {
     const parts = [];
     const band = this.answer.bands[name];
-    if (band) parts.push("band: expected, 3 sd");
+    if (band) parts.push(BANDED.includes(name) ? "band: expected, 3 sd" : "band: 95 % interval");
     if (signal.samples_per_pair > 1) parts.push(`older part: smallest and largest of ${signal.samples_per_pair} steps each`);
     return parts.join("; ");
   }
