@@ -78,7 +78,7 @@ class RunContent:
         for name, values in block.signals.items():
             if (series := self._series(name)) is not None:
                 series.extend(block.steps, values)
-        self._keep_small()
+        self.keep_within(MOST_BYTES)
 
     def add_sample(self, sample: Sample) -> None:
         self._changed()
@@ -93,7 +93,7 @@ class RunContent:
                 series.append(sample.step, value)
         self.domains.add_sample(sample)
         if self.samples % 4096 == 0:
-            self._keep_small()
+            self.keep_within(MOST_BYTES)
 
     def add_late(self, step: int, metrics: Mapping[str, float]) -> None:
         """Values of a step that has been; drawn, where nothing later of the signal has come."""
@@ -176,8 +176,14 @@ class RunContent:
             series = self.series[name] = Series()
         return series
 
-    def _keep_small(self) -> None:
-        while self.nbytes > MOST_BYTES:
+    @property
+    def is_thinned(self) -> bool:
+        """Whether of an older part only the extremes are left."""
+        return any(series.samples_per_pair > 1 for series in self.series.values())
+
+    def keep_within(self, most_bytes: int) -> None:
+        """Thin the longest signals until all of them take no more memory than that."""
+        while self.nbytes > most_bytes:
             longest = max((*self.series.values(), self.tokens, self.times), key=len)
             if len(longest) < 10_000:
                 return  # nothing but names

@@ -24,7 +24,7 @@ from .summary import RunSummary
 
 BANDED = ("loss", "grad_norm")
 TWO_SIDED_95 = 1.959963984540054
-_MOST_ROWS = 4_000_000  # of all stretches of a run that are kept: 32 bytes each
+_MOST_ROWS = 2_000_000  # of all stretches of a run that are kept: 32 bytes each
 _PIECE = 16 << 10  # bytes: some milliseconds, between which requests are answered
 
 Halves = NDArray[np.float32]
@@ -159,6 +159,8 @@ class ExpectedInLog:
         for start, stop in reversed(self._overlapping(first, last)):
             stretch = self._stretches.get(start)
             if stretch is None:
+                if not self._makes_room(first, last):
+                    return False
                 stretch = self._open(start, stop)
                 if not stretch.is_usable:
                     # Made under other settings or by another version: all of it is replayed, once.
@@ -177,10 +179,18 @@ class ExpectedInLog:
 
     def _open(self, start: int, stop: int | None) -> _Stretch:
         index = RunLogIndex(self._summary.path, tuple(self._summary.sessions), (), ())
-        while self._stretches and sum(one.bands.rows for one in self._stretches.values()) > _MOST_ROWS:
-            self._stretches.popitem(last=False)
         stretch = self._stretches[start] = _Stretch(self._summary.path, start, stop, index, self._config)
         return stretch
+
+    def _makes_room(self, first: int, last: int) -> bool:
+        """Forget stretches that nobody looks at until there is room for one more; whether there is."""
+        looked_at = {start for start, _ in self._overlapping(first, last)}
+        while sum(one.bands.rows for one in self._stretches.values()) > _MOST_ROWS:
+            other = next((start for start in self._stretches if start not in looked_at), None)
+            if other is None:
+                return False
+            del self._stretches[other]
+        return True
 
     def _overlapping(self, first: int, last: int) -> Sequence[tuple[int, int | None]]:
         """Where the stretches begin and end that hold the steps, oldest first; None: as far as the log goes."""

@@ -66,7 +66,8 @@ class RunLogFollower:
     def save(self) -> None:
         """Write what has been read beside the log, if that makes it open faster; not while it is being read."""
         size = self.tail.offset
-        if not cache.is_worth(size, self._odd_bytes, self._cached_bytes):
+        # What was thinned here, as beside many other runs, need not be so the next time.
+        if self.content.is_thinned or not cache.is_worth(size, self._odd_bytes, self._cached_bytes):
             return
         self._cached_bytes = size  # also if it cannot be written: to try again and again would be no help
         content = self.content

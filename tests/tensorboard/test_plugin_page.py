@@ -93,7 +93,7 @@ class Site:
     hosts: set[str] = field(default_factory=set)
 
     def open(self, address: str = "", *, query: str = "", is_in_tensorboard: bool = False) -> tuple[Any, Any]:
-        """A page and the frame of the tab, once it has drawn; alone, which is quicker, or with TensorBoard around it."""
+        """A page and the frame of the tab, once it has drawn; alone, which is quicker, or in TensorBoard."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
@@ -341,7 +341,7 @@ def test_a_run_of_somebody_else_shows_its_incident_and_says_where_it_comes_from(
     shown = {one.get_attribute("data-id") for one in row.all()}
     assert told
     assert {one.id for one in told} <= shown
-    assert "Recorded without pretrain_monitor" in frame.locator("header.run").inner_text()
+    assert "No run log of pretrain_monitor" in frame.locator("header.run").inner_text()
     frame.wait_for_function("() => document.querySelector('.plot').data.some(t => t.x[t.x.length - 1] >= 1999)")
     site.screen(page, "foreign")
     frame.get_by_role("tab", name="Domains").click()

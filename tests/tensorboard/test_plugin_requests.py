@@ -316,3 +316,65 @@ def test_nothing_is_read_while_nobody_asks(tmp_path: Path, monkeypatch: pytest.M
     while tab.json("/run", run="a")["step"] != 601:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_runs_of_others_are_searched_for_incidents_before_anybody_opens_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from torch.utils.tensorboard import SummaryWriter
+
+    from pretrain_monitor.tensorboard.plugin import watched as of_run
+
+    monkeypatch.setattr(of_run, "_GLANCE_AGAIN_S", 0.5)
+    tab = Tab(tmp_path)
+    stream = troubled_run(900, seed=0, spikes={400: 1.0})
+    with SummaryWriter(str(tmp_path / "other"), flush_secs=1) as out:
+
+        def write(steps: int) -> None:
+            for _ in range(steps):
+                sample = next(stream)
+                for name, value in sample.metrics.items():
+                    out.add_scalar(f"train/{name}", value, sample.step)
+            out.flush()
+
+        def until(step: int) -> Any:
+            deadline = time.monotonic() + 20
+            while ((runs := tab.json("/runs")["runs"]) or [{"step": None}])[0]["step"] != step:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            return runs[0]
+
+        write(600)
+        assert until(599)["counts"]["warning"] == 1  # the newest step may still get more
+        (run,) = tab.plugin._library.runs
+        assert run.nbytes == 0
+        write(300)
+        until(899)
+
+
+def test_several_long_runs_share_the_memory_and_keep_their_spikes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from pretrain_monitor.tensorboard.plugin import library
+
+    monkeypatch.setattr(library, "_MOST_BYTES", 1_500_000)
+    for name in "ab":
+        path = tmp_path / name / "run.jsonl"
+        path.parent.mkdir()
+        lines = (
+            sample_line(Sample(step, {"loss": 9.0 if step == 7000 else 1.0 + step % 7}, time=float(step)))
+            for step in range(1, 60_001)
+        )
+        path.write_bytes(b"".join(lines))
+    tab = Tab(tmp_path)
+    tab.json("/runs")
+    for name in "ab":
+        tab.whole(name)
+    deadline = time.monotonic() + 20
+    while sum(run.nbytes for run in tab.plugin._library.runs) > 1_500_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    found = {run["name"]: run for run in tab.json("/compare", runs="a\nb")["runs"]}
+    assert found["a"]["step"] == found["b"]["step"] == 60_000
+    loss = tab.json("/series", run="a", signals="loss")["signals"]["loss"]
+    assert loss["samples_per_pair"] > 1
+    assert 7000 in loss["steps"]
+    assert loss["steps"][-1] == 60_000

@@ -116,21 +116,18 @@ class Library:
             self._make_way()
             with run.lock:
                 run.read_at = time.monotonic()
-                has_more |= run.sum_up()
-                if run.is_wanted:
-                    has_more |= run.advance()
-                elif not run.is_wanted:
-                    run.let_go()
+                has_more |= run.read_on()
         self._keep_small(runs)
         return has_more
 
     def _keep_small(self, runs: list[WatchedRun]) -> None:
-        whole = sorted((run for run in runs if run.nbytes), key=lambda run: run.wanted_until)
-        while len(whole) > 1 and sum(run.nbytes for run in whole) > _MOST_BYTES:
-            with whole[0].lock:
-                whole[0].let_go()
-                whole[0].wanted_until = 0.0
-            whole.pop(0)
+        """Of several long runs that are looked at together each gets its share of the memory."""
+        whole = [run for run in runs if run.nbytes]
+        if sum(run.nbytes for run in whole) <= _MOST_BYTES:
+            return
+        for run in whole:
+            with run.lock:
+                run.content.keep_within(_MOST_BYTES // len(whole))
 
     def _make_way(self) -> None:
         with self._changed:

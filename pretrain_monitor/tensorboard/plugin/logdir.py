@@ -13,7 +13,7 @@ from ...runlog import FILE_NAME
 _MOST_DIRECTORIES = 20_000
 _DEEPEST = 12
 _MOST_RUNS = 1000
-_EVENTS = ".tfevents."
+EVENTS = ".tfevents."
 _SKIPPED = frozenset({".git", "__pycache__", "node_modules", ".venv"})
 
 
@@ -79,7 +79,7 @@ def _search(root: Path, prefix: str, found: dict[str, FoundRun]) -> None:
             # Nested runs have a log of their own; event files below are this run's.
             _add_children(waiting, entries, name, depth, True)
             continue
-        has_events = any(_EVENTS in entry for entry in names)
+        has_events = any(EVENTS in entry for entry in names)
         if has_events and not has_events_above:
             found[name or "."] = FoundRun(RunKind.EVENTS, directory)
         _add_children(waiting, entries, name, depth, has_events_above)
@@ -94,7 +94,7 @@ def _add_children(
 ) -> None:
     if depth >= _DEEPEST:
         return
-    holds_events = any(_EVENTS in entry.name for entry in entries)
+    holds_events = any(EVENTS in entry.name for entry in entries)
     for entry in entries:
         try:
             if not entry.is_dir() or entry.name in _SKIPPED:

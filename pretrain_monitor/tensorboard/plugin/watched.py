@@ -17,8 +17,9 @@ from ...viewing.foreign import EventFileFollower
 from ...viewing.health import Health, State, duration, is_held, judge
 from ...viewing.run_log import RunLogFollower
 from ...viewing.summary import RunSummary
-from .logdir import FoundRun, RunKind
+from .logdir import EVENTS, FoundRun, RunKind
 
+_GLANCE_AGAIN_S = 60.0  # at a run of somebody else that has grown
 _SUMMARY_PIECE, _LOG_PIECE = 2 << 20, 128 << 10  # bytes: some milliseconds each, between which requests are answered
 
 
@@ -46,6 +47,9 @@ class WatchedRun:
         self._held: tuple[float, bool | None] = (0.0, None)
         self._kept_incidents: list[Incident] = []
         self._kept_step: int | None = None
+        self._kept_time: float | None = None
+        self._glanced_at = 0.0  # monotonic seconds
+        self._glanced_bytes: int | None = None  # of the event files then
 
     @property
     def content(self) -> RunContent:
@@ -95,6 +99,8 @@ class WatchedRun:
         """Of the newest sample, seconds since the epoch."""
         if self._summary is not None:
             return self._summary.time
+        if self._follower is None:
+            return self._kept_time
         last = self.content.times.last
         return None if last is None else finite(last[1])
 
@@ -126,25 +132,50 @@ class WatchedRun:
     def is_wanted(self) -> bool:
         return time.monotonic() < self.wanted_until
 
-    def sum_up(self) -> bool:
-        """Advance the summary by a piece; whether there may be more."""
+    def read_on(self) -> bool:
+        """Advance by a piece what is needed of the run; whether there may be more."""
+        has_more = False
+        if self._summary is not None:
+            has_more = self._guarded(self._sum_up)
+        if self.is_wanted:
+            return self._advance() or has_more
         if self._summary is None:
-            # Of other people's runs nothing is known before all of it was replayed, which is done once for a glance.
-            if self.is_summed_up or self._follower is not None:
-                return False
-            self.is_summed_up = True
-            return False
-        has_more = self._guarded(lambda: self._summary is not None and self._summary.read(_SUMMARY_PIECE))
+            return self._glance()
+        self._let_go()
+        return has_more
+
+    def _sum_up(self) -> bool:
+        assert self._summary is not None
+        has_more = self._summary.read(_SUMMARY_PIECE)
         self.is_summed_up = self.is_summed_up or not has_more
         return has_more
 
-    def advance(self) -> bool:
+    def _glance(self) -> bool:
+        """Of a run of others nothing is known before all of it has been replayed, and again when it has grown."""
+        if self._follower is None:
+            size = self._size_of_events()
+            is_early = time.monotonic() - self._glanced_at < _GLANCE_AGAIN_S
+            if size == self._glanced_bytes or (is_early and self._glanced_bytes is not None):
+                return False
+        if self._advance():
+            return True
+        self._let_go()
+        return False
+
+    def _size_of_events(self) -> int:
+        try:
+            return sum(entry.stat().st_size for entry in self.path.iterdir() if EVENTS in entry.name)
+        except OSError:
+            return 0
+
+    def _advance(self) -> bool:
         """Advance content and bands by a piece; whether there may be more."""
         if self._follower is None:
             self._follower = self._open()
         if self._guarded(lambda: self._follower is not None and self._follower.read(_LOG_PIECE)):
             return True
         self.is_whole = True
+        self.is_summed_up = self.is_summed_up or self._summary is None
         if isinstance(self._follower, RunLogFollower):
             self._follower.save()
         if self._expected is None or self.looked_at is None or not self.is_summed_up:
@@ -152,10 +183,12 @@ class WatchedRun:
         first, last = self.looked_at
         return self._guarded(lambda: self._expected is not None and self._expected.advance(first, last))
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """Forget what only a viewer needs."""
         if self._summary is None and self._follower is not None:
             self._kept_incidents, self._kept_step = self.content.incidents, self.content.last_step
+            self._kept_time = self.last_time
+            self._glanced_at, self._glanced_bytes = time.monotonic(), self._size_of_events()
         self._follower, self._expected = None, None
         self.is_whole = False
         self.looked_at = None
@@ -176,7 +209,7 @@ class WatchedRun:
 
     def _health_of_others(self, age_s: float | None) -> Health:
         if self._follower is None and not self._kept_incidents and self._kept_step is None:
-            return Health(State.EMPTY, "recorded without this monitor; open it to look for incidents", "quiet")
+            return Health(State.EMPTY, "no run log; it is being searched for incidents", "quiet")
         found = judge(self.incidents, step=self.step, age_s=None, interval_s=None, end=None, is_alive=None)
         if age_s is not None and age_s > 600 and found.state is State.HEALTHY:
             return Health(State.SILENT, f"no data for {duration(age_s)}; it may have ended", "quiet")

@@ -34,7 +34,7 @@ export class RunHeader {
       this.counts.dataset.shown = parts;
       fill(this.counts, [...SEVERITIES].reverse().map(one => el(`span.badge.${one}${run.counts[one] ? "" : ".none"}`, {title: one}, `${SIGNS[one]} ${run.counts[one]} ${one}`)));
     }
-    const foreign = run.kind === "events" ? "Recorded without pretrain_monitor: incidents were found here by replaying its scalars, at the default settings." : "";
+    const foreign = run.kind === "events" ? "No run log of pretrain_monitor here: incidents were found by replaying the scalars of the event files, at the default settings." : "";
     setText(this.remark, run.is_summed_up ? foreign : "still reading the log");
   }
 }
