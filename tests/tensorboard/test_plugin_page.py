@@ -453,6 +453,25 @@ def test_a_hidden_page_asks_for_nothing_and_catches_up_when_it_is_seen(site: Sit
     page.close()
 
 
+def test_another_tab_of_tensorboard_keeps_its_address_and_the_way_back_leads_to_what_was_shown(site: Site):
+    page, frame = site.open("&run=first&incident=loss-1500", is_in_tensorboard=True)
+    frame.locator(".card").wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_text("Time Series").first.click()
+    page.wait_for_timeout(2500)
+    assert page.evaluate("location.hash").startswith("#timeseries")
+    asked.clear()
+    page.wait_for_timeout(2500)
+    assert [url for url in asked if "/plugin/pretrain_monitor/" in url] == []
+    page.get_by_text("Pretrain Monitor").first.click()
+    page.wait_for_timeout(2500)
+    assert "incident=loss-1500" in page.evaluate("location.hash")
+    assert frame.locator(".card").is_visible()
+    assert [url for url in asked if "/plugin/pretrain_monitor/" in url]
+    page.close()
+
+
 @pytest.mark.parametrize(
     ("width", "view"), [(1280, "run"), (1280, "compare"), (390, "run"), (390, "domains"), (390, "compare")]
 )

@@ -12,10 +12,16 @@ function outer() {
   }
 }
 
+// What follows our name in the hash; null where there is nothing, or where the hash is that of another tab.
 export function readAddress() {
+  const [name, ...rest] = outer().location.hash.replace(/^#/, "").split("&");
+  return name !== HOME || !rest.length ? null : Object.fromEntries(new URLSearchParams(rest.join("&")));
+}
+
+// While another tab of TensorBoard is shown this page goes on in the dark, and the address is not its own.
+export function isAddressOurs() {
   const hash = outer().location.hash.replace(/^#/, "");
-  const start = hash.indexOf("&");
-  return Object.fromEntries(new URLSearchParams(start < 0 ? "" : hash.slice(start + 1)));
+  return hash === "" || hash.split("&")[0] === HOME;
 }
 
 export function address(parameters) {
@@ -25,6 +31,7 @@ export function address(parameters) {
 }
 
 export function writeAddress(parameters) {
+  if (!isAddressOurs()) return;
   const wanted = address(parameters);
   // Replaced and not set: TensorBoard would take a change for a click on another tab.
   if (outer().location.href !== wanted) outer().history.replaceState(outer().history.state, "", wanted);

@@ -12,6 +12,8 @@ import {RunView} from "./run_view.js";
 import {STATE_SIGNS} from "./looks.js";
 
 const [EVERY_MS, SOON_MS, IMPATIENT_MS] = [1000, 250, 6000];
+// TensorBoard keeps the frame of a tab that is not shown, without a height.
+const isUnseen = () => document.hidden || window.innerHeight === 0;
 const VIEWS = {run: "Run", domains: "Domains", compare: "Compare"};
 
 export class App {
@@ -39,9 +41,14 @@ export class App {
   }
 
   async start() {
-    this.goFromAddress();
-    onAddressChange(() => this.goFromAddress());
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refresh(); });
+    this.goFromAddress(readAddress() ?? {});
+    onAddressChange(() => {
+      const found = readAddress();
+      if (found) this.goFromAddress(found);
+      else this.writeAddress(); // back from another tab, to what was shown before
+    });
+    document.addEventListener("visibilitychange", () => { if (!isUnseen()) this.refresh(); });
+    window.addEventListener("resize", () => { if (!isUnseen()) this.refresh(); });
     await this.refresh();
     if (this.isReading) {
       await new Promise(resolve => setTimeout(resolve, SOON_MS));
@@ -55,7 +62,7 @@ export class App {
   // A hidden page asks for nothing; it catches up as soon as somebody looks.
   schedule(milliseconds = EVERY_MS) {
     setTimeout(async () => {
-      if (!document.hidden) await this.refresh();
+      if (!isUnseen()) await this.refresh();
       // While a long log is being read there is more to be seen at once, at first.
       this.schedule(this.isReading && performance.now() < IMPATIENT_MS ? SOON_MS : EVERY_MS);
     }, milliseconds);
@@ -76,8 +83,7 @@ export class App {
     return this.view === "run" && (this.views.run.about?.share_read ?? 0) < 1;
   }
 
-  goFromAddress() {
-    const {run, view, incident, ...rest} = readAddress();
+  goFromAddress({run, view, incident, ...rest}) {
     this.go({run: run ?? this.run, view: view in VIEWS ? view : "run", incident: incident ?? null, ...rest}, false);
   }
 
