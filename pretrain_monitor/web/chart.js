@@ -47,20 +47,22 @@ function interpolate(from, to, value) {
 }
 
 // Range of what is drawn: the values, and the band as far as it does not make them small.
-export function valueRange(series, band, isLog) {
+// fitFrom: place from which on values count; null: all.
+export function valueRange(series, band, isLog, fitFrom = null) {
   let [low, high] = [Infinity, -Infinity];
   const take = value => {
     if (value === null || (isLog && value <= 0)) return;
     low = Math.min(low, value);
     high = Math.max(high, value);
   };
-  for (const one of series) one.y.forEach(take);
+  const counts = place => fitFrom === null || place >= fitFrom;
+  for (const one of series) one.y.forEach((value, at) => counts(one.x[at]) && take(value));
   if (low > high) return null;
   const span = high - low || Math.abs(high) || 1;
   if (band) {
     const [floor, ceiling] = [low - span, high + span];
-    band.lower.forEach(value => value !== null && take(Math.max(value, floor)));
-    band.upper.forEach(value => value !== null && take(Math.min(value, ceiling)));
+    band.lower.forEach((value, at) => value !== null && counts(band.x[at]) && take(Math.max(value, floor)));
+    band.upper.forEach((value, at) => value !== null && counts(band.x[at]) && take(Math.min(value, ceiling)));
   }
   if (isLog) {
     const [a, b] = [Math.log10(low), Math.log10(high)];
@@ -131,7 +133,7 @@ export class SignalChart {
       return undefined;
     }
     if (!this.plot.data) this.plot.replaceChildren();
-    const {series, band, spans = [], ticks = [], range, axis = "step", map = new AxisMap(), segments = []} = view;
+    const {series, band, spans = [], ticks = [], range, axis = "step", map = new AxisMap(), segments = [], fitFrom = null} = view;
     this.map = map;
     const look = looks();
     const values = series.flatMap(one => one.y);
@@ -139,7 +141,7 @@ export class SignalChart {
     this.isLog = this.isLogWished ?? (isFit && (LOG_BY_NATURE.test(this.name) || isWide(values)));
     setText(this.scale, this.isLog ? "linear" : "log");
     this.scale.setAttribute("aria-label", `${this.isLog ? "linear" : "log"} scale for ${signalName(this.name)}`);
-    const yRange = valueRange(series, band, this.isLog) ?? [0, 1];
+    const yRange = valueRange(series, band, this.isLog, fitFrom) ?? [0, 1];
     const top = this.isLog ? 10 ** (yRange[0] + 0.97 * (yRange[1] - yRange[0])) : yRange[0] + 0.97 * (yRange[1] - yRange[0]);
     const traces = [
       ...this.bandTraces(band, look), ...series.map(one => this.line(one, series.length === 1, look, axis)),

@@ -55,24 +55,31 @@ export class DomainsView {
 
   draw() {
     const domains = [...this.answer.domains, ...(this.answer.averages ?? [])].filter(one => one.points.length);
-    this.charts.forEach(chart => chart.remove());
+    const known = new Map(this.charts.map(chart => [chart.key, chart]));
     const last = Math.max(1, ...domains.flatMap(one => one.points.map(point => point[0])));
     const first = Math.min(last - 1, ...domains.flatMap(one => one.points.map(point => point[0])));
     const room = 0.02 * (last - first);
     this.charts = domains.slice(0, 60).map(one => {
-      const chart = new SignalChart(one.name, {height: 180, isSmall: true});
+      const chart = known.get(one.metric) ?? new SignalChart(one.name, {height: 180, isSmall: true});
+      chart.key = one.metric;
+      known.delete(one.metric);
       this.grid.append(chart.element);
       const [steps, y] = [one.points.map(point => point[0]), one.points.map(point => point[1])];
       const has = one.points.filter(point => point[2] !== null && point[3] !== null);
       const isFlagged = one.flag === "lost" || one.flag === "critical";
-      chart.note.textContent = `${unitOf(one)}${isFlagged ? `, ${FLAGS[one.flag]}` : ""}`;
+      // A model that has learned nothing yet needs so many bits that what it loses later would not be seen beside them.
+      const settled = steps.length >= 8 ? steps[Math.ceil(0.2 * steps.length)] : null;
+      const isCut = settled !== null && Math.max(...y) > 1.5 * Math.max(...y.filter((_, at) => steps[at] >= settled));
+      chart.note.textContent = [unitOf(one), isFlagged ? FLAGS[one.flag] : "", isCut ? "first rounds are above" : ""].filter(Boolean).join(", ");
       chart.draw({
+        fitFrom: isCut ? settled : null,
         series: [{label: one.name, colour: looks().line, x: steps, steps, y, nonfinite: []}], range: [first - room, last + room],
         band: has.length ? {x: has.map(point => point[0]), lower: has.map(point => point[2]), upper: has.map(point => point[3]), expected: has.map(point => point[1])} : null,
         spans: isFlagged && one.best ? [{id: null, severity: one.flag === "critical" ? "critical" : "warning", first: one.best.step, last: one.newest.step, label: "since its best round"}] : [],
       });
       return chart;
     });
+    known.forEach(chart => chart.remove());
   }
 }
 
