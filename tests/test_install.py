@@ -22,6 +22,10 @@ def test_the_core_installs_without_torch_and_its_commands_work(tmp_path: Path):
     has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True)
     assert has_torch.returncode == 1
 
+    (package,) = (tmp_path / "venv" / "lib").glob("python*/site-packages/pretrain_monitor")
+    for script in ("web/chart.js", "web/style.css", "tensorboard/plugin/page/app.js"):
+        assert (package / script).is_file(), "the page of the TensorBoard tab is part of the package"
+
     log = tmp_path / "log.csv"
     log.write_text("step,loss\n" + "".join(f"{i},{2.5 if i != 150 else 'nan'}\n" for i in range(300)))
     for arguments, said in (

@@ -63,6 +63,8 @@ _RATE_OF_LIGHTNING = re.compile(r"lr-[\w.-]+(/pg1)?(/\S+)?")
 _LAST = 1000
 # What our own panels draw beside the signals.
 _DRAWN = re.compile(r"(monitor/)?(trend|incident|incidents)/")
+_ANY_LOSS = re.compile(r"(^|[/_ .-])loss$", re.IGNORECASE)
+_PART_OF_LOSS = re.compile(r"(aux|aux\w+|z|router|balanc\w+|kl|reg\w*|mtp|value|policy)[/_ .-]?loss$", re.IGNORECASE)
 _HELD_OUT = re.compile(r"(eval|val|valid|validation|test)([/_ -]|$)", re.IGNORECASE)
 
 
@@ -113,5 +115,5 @@ def _ranked(tag: str) -> tuple[str, int] | None:
 
 def _any_loss(tags: Iterable[str]) -> str | None:
     """A loss of the training under a name that nobody has heard of."""
-    found = [tag for tag in tags if re.search(r"(^|[/_ .-])loss$", tag, re.IGNORECASE) and not is_held_out(tag)]
+    found = [tag for tag in tags if _ANY_LOSS.search(tag) and not _PART_OF_LOSS.search(tag) and not is_held_out(tag)]
     return min(found, key=lambda tag: (len(tag), tag), default=None)

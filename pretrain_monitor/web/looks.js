@@ -5,9 +5,12 @@ export const SEVERITIES = ["info", "warning", "critical"];
 
 export const SYMBOLS = {info: "circle", warning: "triangle-up", critical: "diamond"};
 export const SIGNS = {info: "●", warning: "▲", critical: "◆"};
-export const STATE_SIGNS = {
-  healthy: "✓", "incident open": "▲", diverged: "◆", stalled: "■", finished: "✓", ended: "■", "no data": "?", empty: "…",
+const STATE_SIGNS = {
+  healthy: "✓", finished: "✓", "no data": "?", empty: "…",
 };
+// A run that is finished may have ended badly: then the sign says so.
+export const signOf = run => ({critical: "◆", warning: "▲"}[run.tone] ?? STATE_SIGNS[run.state] ?? "");
+
 const LIGHT = {
   paper: "#ffffff", ink: "#24292f", quiet: "#5b6670", grid: "#e5e8ec", line: "#24292f", band: "rgba(0,114,178,.16)",
   expected: "#6f8aa3", info: "#4477aa", warning: "#b35900", critical: "#c1121f", mark: "#8a97a6", segment: "#e69f00",

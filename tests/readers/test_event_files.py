@@ -168,6 +168,7 @@ def test_nan_that_happened_is_kept_and_nan_as_a_filler_is_not(tmp_path: Path):
         (["lm loss", "grad-norm", "learning-rate"], ["loss", "grad_norm", "learning_rate"]),
         (["train_loss", "lr-AdamW", "epoch"], ["loss", "learning_rate", "epoch"]),
         (["my/loss", "val/loss"], ["loss", "val/loss"]),
+        (["z_loss", "moe/aux_loss", "my_ce_loss"], ["z_loss", "moe/aux_loss", "loss"]),
         (["monitor/trend/loss/upper", "monitor/train/update_rms"], [None, "update_rms"]),
         (["train/loss", "loss"], ["loss", "other/loss"]),  # two under one name would be one zigzag
         (["train/epoch", "epoch"], ["epoch", "epoch?"]),

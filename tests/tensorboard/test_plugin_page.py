@@ -173,6 +173,9 @@ def test_the_tab_opens_with_the_answer(site: Site):
     assert {row.get_attribute("data-id") for row in rows.all()} == {one.id for one in incidents}
     markers = " ".join(drawn(frame)["markers"])
     assert all(f"step {one.onset_step:,}" in markers for one in incidents)
+    spike = next(one for one in incidents if one.kind == "spike")
+    hover = next(text for text in drawn(frame)["markers"] if f"step {spike.onset_step:,}" in text)
+    assert re.search(r"^spike \(warning\) at step 1,500, \+\d+(\.\d)? %, \d+(\.\d)? sd, \d+ steps: recovered", hover)
     assert frame.evaluate("() => window.violated") is None
     site.screen(page, "run")
     page.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from werkzeug.test import Client
 
 from pretrain_monitor import Monitor, Sample
 from pretrain_monitor.lines import sample_line
+from pretrain_monitor.naming import SIGNAL_NAMES
 from pretrain_monitor.tensorboard.plugin.logdir import RunKind, find_runs, roots_of
 from pretrain_monitor.tensorboard.plugin.plugin import MonitorPlugin
 
@@ -122,6 +124,13 @@ def test_huge_questions_get_answers_of_a_bounded_size(tmp_path: Path):
     assert len(found["signals"]["loss"]["steps"]) <= 8000
     few = tab.json("/series", run="a", signals="loss", columns=-5)
     assert 2 <= len(few["signals"]["loss"]["steps"]) <= 24
+
+
+def test_the_page_calls_signals_what_everything_else_calls_them(tmp_path: Path):
+    script = Tab(tmp_path).ask("/static/format.js").get_data(as_text=True)
+    names = re.search(r"const SIGNALS = (\{.*?\});", script)
+    assert names is not None
+    assert json.loads(re.sub(r"(\w+):", r'"\1":', names[1])) == SIGNAL_NAMES
 
 
 def test_only_reading_is_answered(tmp_path: Path):

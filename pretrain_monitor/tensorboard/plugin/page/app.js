@@ -9,7 +9,7 @@ import {runPlotly} from "./plotly_script.js";
 import {followDarkness} from "./darkness.js";
 import {RunHeader} from "./run_header.js";
 import {RunView} from "./run_view.js";
-import {STATE_SIGNS} from "./looks.js";
+import {signOf} from "./looks.js";
 
 const [EVERY_MS, SOON_MS, IMPATIENT_MS] = [1000, 250, 6000];
 // TensorBoard keeps the frame of a tab that is not shown, without a height.
@@ -153,7 +153,7 @@ export class App {
     if ([...this.picker.options].map(option => option.value).join("\n") !== names.join("\n")) {
       fill(this.picker, names.map(name => el("option", {value: name})));
     }
-    for (const [at, run] of this.runs.entries()) setText(this.picker.options[at], `${STATE_SIGNS[run.state] ?? ""} ${run.label} (${run.state})`);
+    for (const [at, run] of this.runs.entries()) setText(this.picker.options[at], `${signOf(run)} ${run.label} (${run.state})`);
     this.picker.value = this.run;
   }
 

@@ -5,7 +5,7 @@ import {ask} from "./data.js";
 import {el, fill, setText} from "./dom.js";
 import {count, signalName, whole, words} from "./format.js";
 import {headline} from "./incidents.js";
-import {looks, SIGNS, STATE_SIGNS} from "./looks.js";
+import {looks, signOf, SIGNS} from "./looks.js";
 import {endOf} from "./run_view.js";
 import {StepWindow} from "./step_window.js";
 
@@ -95,7 +95,7 @@ export class CompareView {
     const head = ["run", "state", "step", "tokens", "incidents"];
     fill(this.table, el("table.runs", {}, el("thead", {}, el("tr", {}, head.map(title => el("th", {scope: "col"}, title)))), el("tbody", {}, this.answer.runs.map((run, at) =>
       el("tr", {"data-run": run.name}, el("th", {scope: "row"}, el("span.swatch", {style: `background:${this.colour(at)}`}), el("button.link", {type: "button", onclick: () => this.go({view: "run", run: run.name, incident: null})}, run.name)),
-        el("td", {title: run.text}, `${STATE_SIGNS[run.state] ?? ""} ${run.state}`), el("td.figure", {}, run.step === null ? "-" : whole(run.step)), el("td.figure", {}, count(run.tokens_seen)),
+        el("td", {title: run.text}, `${signOf(run)} ${run.state}`), el("td.figure", {}, run.step === null ? "-" : whole(run.step)), el("td.figure", {}, count(run.tokens_seen)),
         el("td", {}, ["critical", "warning", "info"].map(one => el(`span.badge.${one}${run.counts[one] ? "" : ".none"}`, {title: one}, `${SIGNS[one]} ${run.counts[one]}`))))))));
   }
 

@@ -2,7 +2,7 @@
 
 import {el, fill, setText} from "./dom.js";
 import {count, duration, whole} from "./format.js";
-import {SEVERITIES, SIGNS, STATE_SIGNS} from "./looks.js";
+import {SEVERITIES, SIGNS, signOf} from "./looks.js";
 
 export class RunHeader {
   constructor() {
@@ -22,7 +22,7 @@ export class RunHeader {
   show(run, now) {
     this.element.className = `run ${run.tone}`;
     this.element.dataset.state = run.state;
-    setText(this.state, `${STATE_SIGNS[run.state] ?? ""} ${run.state}`);
+    setText(this.state, `${signOf(run)} ${run.state}`);
     setText(this.text, run.text);
     setText(this.figures.step, run.step === null ? "-" : whole(run.step));
     setText(this.figures.tokens, count(run.tokens_seen));
