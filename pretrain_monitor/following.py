@@ -11,7 +11,7 @@ from .config import ConsoleConfig
 from .printable import clean, shorten, shown_path
 from .readers import LogError
 from .records import RunLogTail, event_of
-from .runlog import FILE_NAME
+from .rundir import FILE_NAME
 from .sinks.console import ConsoleSink
 
 

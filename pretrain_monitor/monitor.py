@@ -18,8 +18,8 @@ from .detection.detector import InstabilityDetector
 from .records import read_probes
 from .resume import restore
 from .run_settings import write_settings
-from .rundir import RunDirectoryError
-from .runlog import FILE_NAME, RunLog
+from .rundir import FILE_NAME, RunDirectoryError
+from .runlog import RunLog
 from .sinks.base import Sink, checked_sinks
 from .sinks.dispatch import SinkThread
 from .telemetry import Event, Incident, Sample

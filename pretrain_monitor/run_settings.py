@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from .config import ConfigError, MonitorConfig, load_config
-from .runlog import FILE_NAME
+from .rundir import FILE_NAME
 
 CONFIG_NAME = "config.yaml"
 

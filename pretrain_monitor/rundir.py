@@ -11,6 +11,7 @@ try:
 except ImportError:  # Windows has no fcntl: there two processes on one directory go unnoticed
     fcntl = None  # type: ignore[assignment]
 
+FILE_NAME = "run.jsonl"  # the run log
 LOCK_NAME = "run.lock"
 
 # A POSIX lock does not keep out its own process, and closing any descriptor of the file drops it.

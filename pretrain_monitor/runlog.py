@@ -17,12 +17,11 @@ from typing import Any
 
 from .announcing import Announcement
 from .lines import line, sample_line
-from .rundir import RunDirectoryError, RunDirectoryLock, is_deleted
+from .rundir import FILE_NAME, RunDirectoryError, RunDirectoryLock, is_deleted
 from .telemetry import Event, Sample
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "run.jsonl"
 FORMAT_VERSION = 1
 
 # Lines kept in memory while the disk refuses them: some hours of a run at one step a second.

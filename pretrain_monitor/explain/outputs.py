@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..output_files import OutputError, check_output
 from ..run_settings import CONFIG_NAME
-from ..runlog import FILE_NAME
+from ..rundir import FILE_NAME
 from .errors import ExplainError
 from .story import Explanation
 

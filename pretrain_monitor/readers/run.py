@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ..printable import shown_path
 from ..records import records_in, samples_in
-from ..runlog import FILE_NAME
+from ..rundir import FILE_NAME
 from ..telemetry import Sample
 from .delimited import read_csv
 from .errors import LogError

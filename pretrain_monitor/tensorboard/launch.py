@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..runlog import FILE_NAME
+from ..rundir import FILE_NAME
 
 HOST = "127.0.0.1"  # TensorBoard has no authentication
 DEFAULT_PORT = 6006

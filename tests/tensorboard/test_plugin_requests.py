@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,14 @@ def test_the_page_calls_signals_what_everything_else_calls_them(tmp_path: Path):
     names = re.search(r"const SIGNALS = (\{.*?\});", script)
     assert names is not None
     assert json.loads(re.sub(r"(\w+):", r'"\1":', names[1])) == SIGNAL_NAMES
+
+
+def test_tensorboard_starts_without_waiting_for_what_reads_the_runs():
+    program = (
+        "import sys; import pretrain_monitor.tensorboard.plugin.plugin\n"
+        "assert not {'ruptures', 'scipy', 'pydantic', 'plotly', 'torch'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_only_reading_is_answered(tmp_path: Path):
@@ -298,7 +308,7 @@ def test_a_run_that_is_looked_at_no_more_is_let_go(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(library, "_WANTED_S", 0.5)
     tab = Tab(watched(tmp_path / "a").parent)
     tab.whole("a")
-    (run,) = tab.plugin._library.runs
+    (run,) = tab.plugin._reader.library().runs
     assert run.nbytes > 0
     deadline = time.monotonic() + 10
     while run.nbytes:
@@ -319,7 +329,7 @@ def test_nothing_is_read_while_nobody_asks(tmp_path: Path, monkeypatch: pytest.M
     with log.open("ab") as file:
         file.write(sample_line(Sample(601, {"loss": 2.0}, time=time.time())))
     time.sleep(0.5)
-    (run,) = tab.plugin._library.runs
+    (run,) = tab.plugin._reader.library().runs
     assert run.step == 600
     deadline = time.monotonic() + 10
     while tab.json("/run", run="a")["step"] != 601:
@@ -355,7 +365,7 @@ def test_runs_of_others_are_searched_for_incidents_before_anybody_opens_them(
 
         write(600)
         assert until(599)["counts"]["warning"] == 1  # the newest step may still get more
-        (run,) = tab.plugin._library.runs
+        (run,) = tab.plugin._reader.library().runs
         assert run.nbytes == 0
         write(300)
         until(899)
@@ -378,7 +388,7 @@ def test_several_long_runs_share_the_memory_and_keep_their_spikes(tmp_path: Path
     for name in "ab":
         tab.whole(name)
     deadline = time.monotonic() + 20
-    while sum(run.nbytes for run in tab.plugin._library.runs) > 1_500_000:
+    while sum(run.nbytes for run in tab.plugin._reader.library().runs) > 1_500_000:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     found = {run["name"]: run for run in tab.json("/compare", runs="a\nb")["runs"]}

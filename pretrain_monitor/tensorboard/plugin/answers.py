@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...telemetry import Event, Incident
@@ -243,3 +243,13 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     except (ValueError, OverflowError):
         raise BadRequestError(f"{name}={text[:40]!r} is no whole number") from None
     return min(max(value, -(2**62)), 2**62)
+
+
+ROUTES: dict[str, Callable[[Library, Mapping[str, str]], dict[str, Any]]] = {
+    "/runs": lambda library, query: all_runs(library),
+    "/run": lambda library, query: one_run(library, query.get("run", ""), query.get("known", "")),
+    "/series": lambda library, query: series(library, query.get("run", ""), query),
+    "/incident": lambda library, query: one_incident(library, query.get("run", ""), query.get("id", "")),
+    "/domains": lambda library, query: domains(library, query.get("run", ""), query.get("known", "")),
+    "/compare": lambda library, query: compare(library, [name for name in query.get("runs", "").split("\n") if name]),
+}

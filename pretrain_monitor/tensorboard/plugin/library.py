@@ -69,12 +69,6 @@ class Library:
                 self._asking -= 1
                 self._changed.notify_all()
 
-    def has_runs(self) -> bool:
-        """A cheap look, for TensorBoard asks every few seconds whether there is anything to show."""
-        if not self._runs and time.monotonic() - self._searched_at > _SEARCH_EVERY_S:
-            self._search()
-        return bool(self._runs)
-
     def close(self) -> None:
         with self._changed:
             self._is_closed = True

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from ...runlog import FILE_NAME
+from ...rundir import FILE_NAME
 
 _MOST_DIRECTORIES = 20_000
 _DEEPEST = 12

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import importlib.util
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
-from . import answers
-from .library import Library
-from .logdir import roots_of
+from .logdir import find_runs, roots_of
+
+if TYPE_CHECKING:
+    from .library import Library
 
 logger = logging.getLogger(__name__)
 
@@ -26,20 +31,11 @@ TAB_NAME = "Pretrain Monitor"
 
 _KINDS = {"js": "text/javascript", "css": "text/css"}
 _A_DAY_S = 86_400
+_LOOK_EVERY_S = 3.0
+
+_ROUTES = ("/runs", "/run", "/series", "/incident", "/domains", "/compare")
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-Answer = Callable[[Library, Mapping[str, str]], dict[str, Any]]
-
-_ANSWERS: dict[str, Answer] = {
-    "/runs": lambda library, query: answers.all_runs(library),
-    "/run": lambda library, query: answers.one_run(library, query.get("run", ""), query.get("known", "")),
-    "/series": lambda library, query: answers.series(library, query.get("run", ""), query),
-    "/incident": lambda library, query: answers.one_incident(library, query.get("run", ""), query.get("id", "")),
-    "/domains": lambda library, query: answers.domains(library, query.get("run", ""), query.get("known", "")),
-    "/compare": lambda library, query: answers.compare(
-        library, [name for name in query.get("runs", "").split("\n") if name]
-    ),
-}
 
 
 class MonitorPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
@@ -54,28 +50,61 @@ class MonitorPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def __init__(self, context: base_plugin.TBContext) -> None:
         flags = getattr(context, "flags", None)
         spec = str(getattr(flags, "logdir_spec", "") or "")
-        self._library = Library(roots_of(str(context.logdir or ""), spec))
+        self._roots = roots_of(str(context.logdir or ""), spec)
+        self._reader = _Reader(self._roots)
+        self._has_runs = False
+        self._looked_at = -_LOOK_EVERY_S
 
     def get_plugin_apps(self) -> dict[str, Application]:
-        routes = {route: _json_application(answer, self._library) for route, answer in _ANSWERS.items()}
-        files = {"/static/*": _application(_static, self._library), "/plotly.js": _application(_plotly, self._library)}
-        return {**files, **routes}
+        routes = {route: _application(functools.partial(_answer, route, self._reader)) for route in _ROUTES}
+        files = {"/static/*": _static, "/plotly.js": _plotly}
+        return {**routes, **{route: _application(self._reader.beside(respond)) for route, respond in files.items()}}
 
     def is_active(self) -> bool:
-        return self._library.has_runs()
+        """Whether there is anything to show; a cheap look, for TensorBoard asks every few seconds."""
+        if not self._has_runs and time.monotonic() - self._looked_at > _LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            self._has_runs = bool(find_runs(self._roots))
+        return self._has_runs
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
         return base_plugin.FrontendMetadata(es_module_path="/static/tensorboard.js", tab_name=TAB_NAME)
 
 
-def _application(respond: Callable[[wrappers.Request], Any], library: Library) -> Application:
+class _Reader:
+    """What reads the runs. It takes seconds to be imported, which TensorBoard's start does not wait for."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = roots
+        self._library: Library | None = None
+        self._lock = threading.Lock()
+        threading.Thread(target=self.library, name="pretrain_monitor import", daemon=True).start()
+
+    def library(self) -> Library:
+        with self._lock:
+            if self._library is None:
+                from .library import Library
+
+                self._library = Library(self._roots)
+            return self._library
+
+    def beside(self, respond: Callable[[wrappers.Request], Any]) -> Callable[[wrappers.Request], Any]:
+        """The same response; nothing is read meanwhile, if anything is yet."""
+
+        def responding(request: wrappers.Request) -> Any:
+            with self._library.asking() if self._library is not None else contextlib.nullcontext():
+                return respond(request)
+
+        return responding
+
+
+def _application(respond: Callable[[wrappers.Request], Any]) -> Application:
     """A WSGI application, for reading only."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = wrappers.Request(environ)
         if request.method in ("GET", "HEAD"):
-            with library.asking():
-                response = respond(request)
+            response = respond(request)
         else:
             response = http_util.Respond(request, "only GET", "text/plain", code=405)
         found: Iterable[bytes] = response(environ, start_response)
@@ -84,19 +113,20 @@ def _application(respond: Callable[[wrappers.Request], Any], library: Library) -
     return application
 
 
-def _json_application(answer: Answer, library: Library) -> Application:
-    def respond(request: wrappers.Request) -> Any:
-        try:
-            found = answer(library, request.args)
-        except answers.BadRequestError as error:
-            return http_util.Respond(request, {"error": str(error)}, "application/json", code=400)
-        except Exception:
-            logger.exception("%s failed", request.path)
-            problem = {"error": "the server failed on this request; its log says where"}
-            return http_util.Respond(request, problem, "application/json", code=500)
-        return http_util.Respond(request, json.dumps(found, allow_nan=False), "application/json")
+def _answer(route: str, reader: _Reader, request: wrappers.Request) -> Any:
+    from . import answers
 
-    return _application(respond, library)
+    library = reader.library()
+    try:
+        with library.asking():
+            found = answers.ROUTES[route](library, request.args)
+    except answers.BadRequestError as error:
+        return http_util.Respond(request, {"error": str(error)}, "application/json", code=400)
+    except Exception:
+        logger.exception("%s failed", request.path)
+        problem = {"error": "the server failed on this request; its log says where"}
+        return http_util.Respond(request, problem, "application/json", code=500)
+    return http_util.Respond(request, json.dumps(found, allow_nan=False), "application/json")
 
 
 def _static(request: wrappers.Request) -> Any:
