@@ -132,6 +132,7 @@ class RunContent:
         self.end = None
         self.sessions.append(Session(after_step or 0, time))
         if after_step is not None:
+            self.epoch += 1
             self.cut(after_step)
 
     def finish(self, end: End) -> None:

@@ -20,10 +20,12 @@ class Drawn(NamedTuple):
     Args:
         steps: rising.
         values: NaN where the value was NaN or infinite, of which one of each column at least is there.
+        start: step from which on this takes the place of what was drawn before; None: it is everything.
     """
 
     steps: Ints
     values: Floats
+    start: int | None = None
 
     @property
     def nonfinite(self) -> Ints:
@@ -112,29 +114,41 @@ class Series:
         start, stop = np.searchsorted(self.steps, [first, last + 1], side="left")
         return slice(int(start), int(stop))
 
-    def draw(self, first: int, last: int, columns: int, *, bucket: int | None = None) -> Drawn:
+    def bucket(self, first: int, last: int, columns: int) -> int:
+        """Steps of a column in a picture of so many columns or up to twice as many; 0: every row is drawn.
+
+        A power of two, and columns begin at its multiples: while a run goes on all but the newest stay as they are.
+        """
+        part = self.rows(first, last)
+        if part.stop - part.start <= 2 * columns:
+            return 0
+        return 1 << max((last - first + 1) // max(columns, 1), 1).bit_length() - 1
+
+    def draw(self, first: int, last: int, columns: int, since: int | None = None) -> Drawn:
         """From step ``first`` to ``last``: of each column the smallest and the largest value, as they came.
 
         With no more rows than two a column there is every one. The row before and the row after are there too, so
         that lines go on to the edge of the picture.
 
         Args:
-            bucket: steps of a column; None: as many as give so many columns.
+            since: only from the column on that holds this step: what has changed since it was the newest.
         """
-        part = self.rows(first, last)
-        count = part.stop - part.start
-        if bucket is None:
-            bucket = max(1, -(-(last - first + 1) // max(columns, 1)))
-        if count <= 2 * columns:
-            rows = np.arange(max(part.start - 1, 0), min(part.stop + 1, self._rows))
+        bucket = self.bucket(first, last, columns)
+        start = None if since is None else since // max(bucket, 1) * max(bucket, 1)
+        part = self.rows(first if start is None else max(start, first), last)
+        if not bucket:
+            before = 1 if start is None else 0
+            rows = np.arange(max(part.start - before, 0), min(part.stop + 1, self._rows))
         else:
-            rows = self._candidates(part) if count >= 4 * _BLOCK * columns else np.arange(part.start, part.stop)
+            is_long = part.stop - part.start >= 4 * _BLOCK * columns
+            rows = self._candidates(part) if is_long else np.arange(part.start, part.stop)
             rows = rows[_chosen(self._steps[rows] // bucket, self._values[rows])]
             # The newest value is always there, whatever else its column holds.
-            edges = [row for row in (part.start - 1, part.start, part.stop - 1, part.stop) if 0 <= row < self._rows]
+            ends = (part.start - 1, part.start) if start is None else ()
+            edges = [row for row in (*ends, part.stop - 1, part.stop) if 0 <= row < self._rows]
             rows = np.union1d(rows, np.array(edges, dtype=np.int64))
         steps, values = self._steps[rows], self._values[rows]
-        return Drawn(steps, np.where(np.isfinite(values), values, np.nan))
+        return Drawn(steps, np.where(np.isfinite(values), values, np.nan), start)
 
     def _candidates(self, part: slice) -> Ints:
         """Rows among which are the extremes of every whole block: of a column of some blocks no spike is missing."""

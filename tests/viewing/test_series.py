@@ -22,8 +22,8 @@ def test_every_one_step_spike_is_drawn_at_full_width(rows: int):
     spikes = np.sort(rng.choice(rows // 12, 34, replace=False) * 12 + 5)
     values[spikes] += 1.0
     drawn = series_of(values).draw(1, rows, columns=800)
-    assert len(drawn.steps) <= 2 * 800 + 2 + 34
-    columns = (spikes + 1) // -(-rows // 800)
+    assert len(drawn.steps) <= 2 * 2 * 800 + 4
+    columns = (spikes + 1) // max(series_of(values).bucket(1, rows, 800), 1)
     hidden = set(spikes + 1) - set(drawn.steps.tolist())
     shared = {int(s) + 1 for s, c in zip(spikes, columns, strict=True) if np.sum(columns == c) > 1}
     assert hidden <= shared
@@ -55,7 +55,7 @@ def test_each_column_has_the_smallest_and_the_largest_value_of_its_steps(values:
     first, last = min(start + 1, len(values)), len(values)
     drawn = series.draw(first, last, columns)
     assert (np.diff(drawn.steps) > 0).all()
-    bucket = max(1, -(-(last - first + 1) // columns))
+    bucket = max(series.bucket(first, last, columns), 1)
     for column in range(first // bucket, last // bucket + 1):
         steps = list(range(max(first, column * bucket), min(last, (column + 1) * bucket - 1) + 1))
         finite = [values[s - 1] for s in steps if np.isfinite(values[s - 1])]
@@ -104,3 +104,36 @@ def test_rows_one_by_one_and_in_blocks_are_the_same():
     assert one.steps.tolist() == many.steps.tolist()
     assert one.values.tolist() == many.values.tolist()
     assert one.last == (4999, values[-1])
+
+
+@pytest.mark.parametrize("follow", [None, 3000])
+def test_what_is_new_behind_what_was_drawn_is_what_would_be_drawn_at_once(follow: int | None):
+    rng = np.random.default_rng(5)
+    series, steps, values, grain = Series(), [], [], -1
+    sizes: list[int] = []
+    step = 0
+    while step < 24_000:  # beyond that the extremes of blocks stand for their rows
+        count = int(rng.integers(1, 400))
+        series.extend(np.arange(step + 1, step + 1 + count), rng.normal(size=count))
+        step += count
+        first = 1 if follow is None else max(1, step - follow)
+        bucket = series.bucket(first, step, 100)
+        drawn = series.draw(first, step, 100, since=steps[-1] if bucket == grain else None)
+        if drawn.start is None:
+            steps, values = drawn.steps.tolist(), drawn.values.tolist()
+        else:
+            kept = [at for at, one in enumerate(steps) if one < drawn.start]
+            steps = [steps[at] for at in kept] + drawn.steps.tolist()
+            values = [values[at] for at in kept] + drawn.values.tolist()
+            sizes.append(len(drawn.steps))
+        grain = bucket
+        if follow is None:
+            whole = series.draw(1, step, 100)
+            assert steps == whole.steps.tolist()
+            assert values == whole.values.tolist()
+        else:
+            shown = {one: value for one, value in zip(steps, values, strict=True) if one >= first + 2 * max(bucket, 1)}
+            whole = series.draw(first, step, 100)
+            wanted = dict(zip(whole.steps.tolist(), whole.values.tolist(), strict=True))
+            assert shown == {one: value for one, value in wanted.items() if one in shown or one >= first + 2 * bucket}
+    assert np.median(sizes) < 0.2 * len(steps)

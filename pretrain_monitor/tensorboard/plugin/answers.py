@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +65,7 @@ def series(library: Library, name: str, query: Mapping[str, str]) -> dict[str, A
     """Signals between two steps, as many points as the chart has room for."""
     run = _run(library, name)
     names = [part for part in query.get("signals", "").split("\n") if part][:_MOST_SIGNALS]
+    axis = query.get("axis", "step")
     columns = min(max(_whole(query, "columns", 800), 10), _MOST_COLUMNS)
     with run.lock:
         content = run.content
@@ -72,17 +74,24 @@ def series(library: Library, name: str, query: Mapping[str, str]) -> dict[str, A
         if last < first:
             raise BadRequestError(f"last={last} lies before first={first}")
         run.looked_at = (first, last)
-        found = {one: content.series[one].draw(first, last, columns) for one in names if one in content.series}
+        known = _known(query)
+        found, grains = {}, {}
+        for one in names:
+            if (signal := content.series.get(one)) is not None:
+                # Where all of this is as it was the older columns are too.
+                grains[one] = f"{signal.bucket(first, last, columns)}.{signal.samples_per_pair}.{content.epoch}.{axis}"
+                grain, since = known.get(one, ("", None))
+                found[one] = signal.draw(first, last, columns, since if grain == grains[one] else None)
         pairs = {one: content.series[one].samples_per_pair for one in found}
         bands = {one: draw_band(run.band(one, first, last), columns // 3) for one in BANDED if one in found}
         bands |= {one: interval(one, content.series, first, last) for one in found if one not in BANDED}
-        axis = query.get("axis", "step")
         return {
             "mark": run.mark,
             "first": first,
             "last": last,
             "signals": {
-                one: {**_drawn(drawn, content, axis), "samples_per_pair": pairs[one]} for one, drawn in found.items()
+                one: {**_drawn(drawn, content, axis), "samples_per_pair": pairs[one], "grain": grains[one]}
+                for one, drawn in found.items()
             },
             "bands": {
                 one: {
@@ -216,6 +225,7 @@ def _drawn(drawn: Drawn, content: RunContent, axis: str) -> dict[str, Any]:
         **({} if axis == "step" else {"x": _places(drawn.steps, content, axis)}),
         "y": _values(drawn.values),
         "nonfinite": drawn.nonfinite.tolist(),
+        "start": drawn.start,
     }
 
 
@@ -232,6 +242,15 @@ def _places(steps: Any, content: RunContent, axis: str) -> list[float | None]:
 def _values(values: Any) -> list[float | None]:
     # Eight digits: more than a page shows, and half of what would be sent.
     return [float(f"{value:.8g}") if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _known(query: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """What the page has drawn of signals already: by name the grain of it and its newest step."""
+    try:
+        given = json.loads(query.get("known") or "{}")
+        return {str(name): (str(grain), int(step)) for name, (grain, step) in given.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise BadRequestError("known takes a JSON object: a grain and a step by name of a signal") from None
 
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:

@@ -4,6 +4,7 @@ import {incidentCard} from "./card.js";
 import {AxisMap, SignalChart} from "./chart.js";
 import {address} from "./address.js";
 import {ask} from "./data.js";
+import {DrawnAlready} from "./drawn_already.js";
 import {el, fill, setText} from "./dom.js";
 import {plural, signalName, whole} from "./format.js";
 import {headline, IncidentList} from "./incidents.js";
@@ -25,6 +26,7 @@ export class RunView {
     this.charts = new Map();
     this.card = null;
     this.shown = ""; // what is drawn, to draw nothing twice
+    this.already = new DrawnAlready();
     this.window = new StepWindow({onChange: () => { this.fetchSeries(true); onMove(); }});
     this.list = new IncidentList({onChoose: id => this.choose(id)});
     this.picker = el("details.signals", {}, el("summary", {}, "Signals"), this.boxes = el("div.boxes"));
@@ -101,8 +103,10 @@ export class RunView {
       if (this.hasPlotly && this.isSketched) this.draw(); // the script has come since
       return;
     }
-    const answer = await ask("series", {run: this.run, signals: names.join("\n"), first, last, columns, axis: this.window.axis});
+    const known = this.already.known(`${this.run}|${columns}|${this.window.axis}`, first, last);
+    const answer = await ask("series", {run: this.run, signals: names.join("\n"), first, last, columns, axis: this.window.axis, known});
     if (!answer) return;
+    answer.signals = this.already.merged(answer.signals, answer.first);
     this.shown = key;
     this.answer = answer;
     this.draw();
