@@ -247,7 +247,8 @@ def _log_ratio(bank: SignalBank, baseline: FrozenBaseline) -> float:
     rows, values = bank.history.column(bank.column("loss") or 0, bank.history.rows - RECENT_ROWS)
     expected = bank.from_scale("loss", baseline.expected(float(rows[-1]))) if len(rows) else 0.0
     level = float(np.median(values)) if len(values) else 0.0
-    return math.log(level / expected) if level > 0 and expected > 0 else 0.0
+    # Not of the ratio, which may be too small for a float.
+    return math.log(level) - math.log(expected) if level > 0 and expected > 0 else 0.0
 
 
 def _count(bank: SignalBank, incident: OpenIncident, row: int) -> None:

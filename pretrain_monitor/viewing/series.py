@@ -115,14 +115,14 @@ class Series:
         return slice(int(start), int(stop))
 
     def bucket(self, first: int, last: int, columns: int) -> int:
-        """Steps of a column in a picture of so many columns or up to twice as many; 0: every row is drawn.
+        """Steps of a column in a picture of so many columns, or of half as many at least; 0: every row is drawn.
 
         A power of two, and columns begin at its multiples: while a run goes on all but the newest stay as they are.
         """
         part = self.rows(first, last)
         if part.stop - part.start <= 2 * columns:
             return 0
-        return 1 << max((last - first + 1) // max(columns, 1), 1).bit_length() - 1
+        return 1 << (-(-(last - first + 1) // max(columns, 1)) - 1).bit_length()
 
     def draw(self, first: int, last: int, columns: int, since: int | None = None) -> Drawn:
         """From step ``first`` to ``last``: of each column the smallest and the largest value, as they came.

@@ -6,9 +6,13 @@ import {faint, looks, SYMBOLS} from "./looks.js";
 import {sketch} from "./sketch.js";
 
 const CONFIG = {displayModeBar: false, responsive: true, doubleClick: false, scrollZoom: false};
+const [LEFT, RIGHT] = [62, 10]; // margins in pixels
 const WIDE = 40; // largest over smallest value from which on a log scale shows more
 const LOG_BY_NATURE = /^grad_norm|grad_norm\//;
 const LINEAR_BY_NATURE = /^learning_rate|accuracy$|^epoch$/; // schedules and shares are read off a linear axis
+
+// How many columns to ask for: the server gives that many or as few as half, so for each pixel one of .75 to 1.5.
+export const columnsFor = element => Math.round(1.5 * Math.max(200, (element.clientWidth || 800) - LEFT - RIGHT));
 
 // Places on another axis for steps, from points of which both are known.
 export class AxisMap {
@@ -148,7 +152,7 @@ export class SignalChart {
       ...segments.map(one => this.segment(one, look)), ...this.nonfinite(series, top, look), this.markers(spans, look), this.tickMarks(ticks, look),
     ].filter(Boolean);
     const layout = {
-      margin: {l: this.isSmall ? 52 : 62, r: 10, t: 4, b: this.isSmall ? 22 : 26},
+      margin: {l: this.isSmall ? 52 : LEFT, r: RIGHT, t: 4, b: this.isSmall ? 22 : 26},
       paper_bgcolor: look.paper, plot_bgcolor: look.paper,
       font: {color: look.ink, size: 11, family: "system-ui, sans-serif"},
       showlegend: false, hovermode: "closest", hoverdistance: 24, dragmode: this.onZoom ? "zoom" : false,

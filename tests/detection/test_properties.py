@@ -6,7 +6,7 @@ import json
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pretrain_monitor import Incident, InstabilityDetector, Sample
@@ -34,6 +34,10 @@ def outline(incidents: list[Incident]) -> list[tuple[object, ...]]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(_ANY, _ANY, _ANY), max_size=300), st.sampled_from(["auto", "log", "linear"]))
+@example(
+    [(4e88, 0.0, 0.0)] * 2 + [(0.0, 0.0, 0.0), (0.0, 0.0, -1.0), (1e-235, 0.0, 0.0), (0.0, 0.0, 0.0), (2.0, 0.0, 0.0)],
+    "auto",
+)
 def test_no_sequence_of_numbers_crashes_it_or_leaves_an_alert_without_words(rows, transform):
     stream = [Sample(i, {"loss": a, "grad_norm": b, "learning_rate": c}) for i, (a, b, c) in enumerate(rows, start=1)]
     for incident in detect(stream, {"transform": transform})[1]:

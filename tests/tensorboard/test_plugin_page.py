@@ -233,6 +233,8 @@ def test_an_incident_opens_its_card_and_has_an_address_of_its_own(site: Site):
     card.wait_for()
     check_card(card, incident)
     frame.wait_for_function("() => document.querySelectorAll('.card .plot .main-svg').length >= 3")
+    zoomed = "() => { const [a, b] = document.querySelector('.left .plot').layout.xaxis.range; return b - a < 500 }"
+    frame.wait_for_function(zoomed)
     first, last = drawn(frame)["range"]
     assert first < incident.onset_step < incident.end_step < last
     assert last - first < 500

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from pretrain_monitor.viewing.series import Series
 
+SPIKES = 34
+
 
 def series_of(values: np.ndarray, first: int = 1) -> Series:
     series = Series()
@@ -19,15 +21,15 @@ def test_every_one_step_spike_is_drawn_at_full_width(rows: int):
     rng = np.random.default_rng(0)
     values = rng.normal(3.0, 0.05, rows)
     # One to a column: of two in one column of pixels nobody could see the lower one.
-    spikes = np.sort(rng.choice(rows // 12, 34, replace=False) * 12 + 5)
+    spikes = np.sort(rng.choice(rows // 12, SPIKES, replace=False) * 12 + 5)
     values[spikes] += 1.0
     drawn = series_of(values).draw(1, rows, columns=800)
-    assert len(drawn.steps) <= 2 * 2 * 800 + 4
+    assert len(drawn.steps) <= 2 * 801 + 4
     columns = (spikes + 1) // max(series_of(values).bucket(1, rows, 800), 1)
     hidden = set(spikes + 1) - set(drawn.steps.tolist())
     shared = {int(s) + 1 for s, c in zip(spikes, columns, strict=True) if np.sum(columns == c) > 1}
     assert hidden <= shared
-    assert rows > 20_000 or not hidden
+    assert len(shared) < SPIKES / 2
 
 
 def test_a_short_stretch_is_drawn_row_by_row_with_the_neighbours_beyond_its_edges():

@@ -1,6 +1,6 @@
 // Several runs over the same steps: their curves, their incidents, and incidents that they share.
 
-import {SignalChart} from "./chart.js";
+import {columnsFor, SignalChart} from "./chart.js";
 import {ask} from "./data.js";
 import {el, fill, setText} from "./dom.js";
 import {count, signalName, whole, words} from "./format.js";
@@ -115,7 +115,7 @@ export class CompareView {
 
   async drawCharts() {
     const [first, last] = this.window.steps();
-    const columns = Math.max(200, Math.floor(this.column.clientWidth || 800));
+    const columns = columnsFor(this.column);
     const key = [this.answer.runs.map(run => `${run.name}:${run.mark}`).join(), this.signals.join(), first, last, columns].join("|");
     if (key === this.shown) return;
     const answers = await Promise.all(this.answer.runs.map(run => ask("series", {run: run.name, signals: this.signals.filter(name => run.signals.includes(name)).join("\n"), first, last, columns}, `series ${run.name}`)));

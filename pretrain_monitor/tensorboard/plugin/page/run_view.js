@@ -1,7 +1,7 @@
 // One run: linked charts on the left, incidents or the card of one on the right.
 
 import {incidentCard} from "./card.js";
-import {AxisMap, SignalChart} from "./chart.js";
+import {AxisMap, columnsFor, SignalChart} from "./chart.js";
 import {address} from "./address.js";
 import {ask} from "./data.js";
 import {DrawnAlready} from "./drawn_already.js";
@@ -97,7 +97,7 @@ export class RunView {
     if (!this.about) return;
     const names = this.signals.filter(name => this.about.signals.includes(name));
     const [first, last] = this.window.steps();
-    const columns = Math.max(200, Math.floor(this.column.clientWidth || 800));
+    const columns = columnsFor(this.column);
     const key = [this.run, this.about.mark, names.join(), first, last, columns, this.window.axis].join("|");
     if (key === this.shown && !isAsked) {
       if (this.hasPlotly && this.isSketched) this.draw(); // the script has come since
