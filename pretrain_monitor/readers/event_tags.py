@@ -65,7 +65,7 @@ _LAST = 1000
 _DRAWN = re.compile(r"(monitor/)?(trend|incident|incidents)/")
 _ANY_LOSS = re.compile(r"(^|[/_ .-])loss$", re.IGNORECASE)
 _PART_OF_LOSS = re.compile(r"(aux|aux\w+|z|router|balanc\w+|kl|reg\w*|mtp|value|policy)[/_ .-]?loss$", re.IGNORECASE)
-_HELD_OUT = re.compile(r"(eval|val|valid|validation|test)([/_ -]|$)", re.IGNORECASE)
+_HELD_OUT = re.compile(r"(^|[/_ .-])(eval|val|valid|validation|test)([/_ .-]|$)", re.IGNORECASE)
 
 
 def is_held_out(signal: str) -> bool:
@@ -74,7 +74,7 @@ def is_held_out(signal: str) -> bool:
     >>> is_held_out("eval/loss"), is_held_out("val_loss"), is_held_out("value_loss")
     (True, True, False)
     """
-    return _HELD_OUT.match(signal) is not None
+    return _HELD_OUT.search(signal) is not None
 
 
 def fields_of(tags: Iterable[str]) -> dict[str, str | None]:

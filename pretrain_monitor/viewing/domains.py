@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..detection.retention import KEY
+from ..detection.retention import CRITICAL, KEY
 from ..readers.event_tags import is_held_out
 from ..telemetry import Incident, Kind, Sample, Status
 from .expected import TWO_SIDED_95
@@ -19,6 +20,8 @@ _MOST_ROUNDS = 20_000  # that are kept; beyond that of the older half every othe
 _MOST_CHANGES = 64  # of a domain: what a resumed run may take back
 _TOKENIZATION = "tokenization/"
 _AVERAGES = ("micro", "macro")
+# What other programs call what held-out text costs.
+_COST = re.compile(r"loss|perplexity|ppl|bits_per_byte|bpb|cross_entropy", re.IGNORECASE)
 
 
 class _Unit(NamedTuple):
@@ -54,6 +57,8 @@ class _Course:
             self.points.pop()
 
     def add(self, point: tuple[int, float, float | None, float | None]) -> None:
+        if self.points and self.points[-1][0] == point[0]:
+            self.points.pop()  # a run that begins once more from step 0 measures its new weights there
         self.points.append(point)
         if len(self.points) > _MOST_ROUNDS:
             half = len(self.points) // 2
@@ -71,7 +76,7 @@ class DomainResults:
         self._courses: dict[str, _Course] = {}  # by metric, such as heldout/code/bits_per_byte
         self._changes: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # by domain, such as heldout/code
         self._rounds: list[dict[str, Any]] = []
-        self._tokenization: dict[str, tuple[int, float]] = {}
+        self._tokenization: dict[str, list[tuple[int, float]]] = {}
 
     def add_sample(self, sample: Sample) -> None:
         """Take in a round of probes; anything else is none of its business."""
@@ -83,7 +88,10 @@ class DomainResults:
         metrics = sample.metrics
         for name, value in metrics.items():
             if name.startswith(_TOKENIZATION):
-                self._tokenization[name] = (sample.step, value)
+                # Once a session: what a resumed run takes back is not all that is known.
+                known = self._tokenization.setdefault(name, [])
+                known.append((sample.step, value))
+                del known[:-_MOST_CHANGES]
                 continue
             domain, _, part = name.rpartition("/")
             if domain and (unit := _UNITS.get(part)) is not None:
@@ -108,7 +116,11 @@ class DomainResults:
             while kept and kept[-1][0] > after:
                 kept.pop()
         self._rounds = [entry for entry in self._rounds if entry["step"] <= after]
-        self._tokenization = {name: found for name, found in self._tokenization.items() if found[0] <= after}
+        self._tokenization = {
+            name: left
+            for name, known in self._tokenization.items()
+            if (left := [found for found in known if found[0] <= after])
+        }
 
     def steps(self) -> list[int]:
         """At which there were rounds; of very many the newest."""
@@ -179,10 +191,10 @@ class DomainResults:
 
     def _tokenization_table(self) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, float | None]] = {}
-        for name, (_, value) in self._tokenization.items():
+        for name, known in self._tokenization.items():
             text, _, part = name.removeprefix(_TOKENIZATION).partition("/")
             if not part.endswith(("_se", "_lower", "_upper")):
-                rows.setdefault(text, {})[part] = finite(value)
+                rows.setdefault(text, {})[part] = finite(known[-1][1])
         return [{"name": text, "metrics": metrics} for text, metrics in rows.items()]
 
 
@@ -196,7 +208,7 @@ def _round(sample: Sample) -> dict[str, Any]:
     return {
         "step": sample.step,
         "reason": str(facts.get("reason") or ""),
-        "seconds": sum(finite(one.get("seconds")) or 0.0 for one in each),
+        "seconds": finite(sum(finite(one.get("seconds")) or 0.0 for one in each)) or 0.0,
         "notes": notes[:20],
     }
 
@@ -240,7 +252,7 @@ def _ends(points: Sequence[tuple[Any, ...]], *, is_better_up: bool) -> dict[str,
 
 
 def _is_loss_of_others(name: str) -> bool:
-    return is_held_out(name) and name.endswith(("loss", "perplexity", "ppl", "bits_per_byte", "bpb"))
+    return is_held_out(name) and _COST.search(name) is not None
 
 
 def _of_others(name: str, series: Series) -> dict[str, Any]:
@@ -285,9 +297,18 @@ def _flags(incidents: Iterable[Incident]) -> dict[str, tuple[str, str]]:
     for incident in incidents:
         if incident.kind is not Kind.RETENTION_LOSS:
             continue
-        if incident.status is Status.RECOVERED:
-            flag = "recovered"
-        else:
-            flag = "critical" if incident.severity == "critical" else "lost"
-        flags.update(dict.fromkeys(incident.signals, (flag, incident.id)))
+        domains = incident.evidence.get("domains")
+        told = [one for one in domains.values() if isinstance(one, Mapping)] if isinstance(domains, Mapping) else []
+        by_metric = {str(one.get("metric")): one for one in told}
+        for metric in incident.signals:
+            flags[metric] = _flag(incident, by_metric.get(metric, {})), incident.id
     return flags
+
+
+def _flag(incident: Incident, domain: Mapping[str, Any]) -> str:
+    """How a domain stands by itself: an incident is as bad as its worst domain, and over when all of them are back."""
+    if incident.status is Status.RECOVERED or domain.get("status") == "back":
+        return "recovered"
+    relative = finite(domain.get("relative"))
+    is_large = incident.severity == "critical" if relative is None else relative >= CRITICAL
+    return "critical" if is_large else "lost"

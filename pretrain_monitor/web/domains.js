@@ -34,17 +34,17 @@ export class DomainsView {
   }
 
   table(domains) {
-    const head = ["domain", "what", "step", "first", "best", "newest, 95 %", "against best, 95 %", "documents", ""];
-    return el("div.scroll", {}, el("table.results", {}, el("thead", {}, el("tr", {}, head.map((title, at) => el(at > 1 && title ? "th.figure" : "th", {scope: "col"}, title)))),
+    const head = ["domain", "what", "step", "first", "best", "newest, 95 %", "against best, 95 %", "documents"];
+    return el("div.scroll", {}, el("table.results", {}, el("thead", {}, el("tr", {}, head.map((title, at) => el(at > 1 ? "th.figure" : "th", {scope: "col"}, title)))),
       el("tbody", {}, domains.map(one => this.row(one)))));
   }
 
   row(one) {
-    const flag = one.flag ? el("button.link", {type: "button", onclick: () => this.onIncident(one.incident_id)}, el(`span.flag.${one.flag}`, {}, FLAGS[one.flag] ?? words(one.flag))) : "";
-    return el("tr", {"data-domain": one.name}, el("th", {scope: "row"}, one.name),
+    const flag = one.flag ? el("button.link", {type: "button", onclick: () => this.onIncident(one.incident_id)}, el(`span.flag.${one.flag}`, {}, FLAGS[one.flag] ?? words(one.flag))) : null;
+    return el("tr", {"data-domain": one.name}, el("th", {scope: "row"}, one.name, flag ? el("div", {}, flag) : null), // beside the name: in sight on a phone too
       el("td", {}, unitOf(one)), el("td.figure", {}, one.points.length ? whole(one.newest?.step) : "-"),
       el("td.figure", {}, number(one.first?.value)), el("td.figure", {}, one.best ? `${number(one.best.value)} at ${whole(one.best.step)}` : "-"),
-      el("td.figure", {"data-value": "newest"}, interval(one.newest)), el("td.figure", {"data-value": "change"}, change(one)), el("td.figure", {}, one.documents === null ? "-" : whole(one.documents)), el("td", {}, flag));
+      el("td.figure", {"data-value": "newest"}, interval(one.newest)), el("td.figure", {"data-value": "change"}, change(one)), el("td.figure", {}, one.documents === null ? "-" : whole(one.documents)));
   }
 
   tokenTable(rows) {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -107,6 +108,26 @@ def test_a_lost_domain_is_flagged_with_its_incident_and_the_others_are_not(log: 
     assert [entry["name"] for entry in table["domains"] if entry["flag"]] == ["law"]
 
 
+def test_domains_of_one_incident_are_flagged_each_by_how_it_stands_itself(tmp_path: Path):
+    forgets = {"heldout/law": (12, 0.25, 2.0), "heldout/news": (12, 0.045, 1.0), "heldout/talk": (12, 0.25, 2.0)}
+    well = dict(probe_rounds(24, seed=0, wobble=0.003))
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    tracker = RetentionTracker()
+    for number, (step, scores) in enumerate(probe_rounds(24, seed=0, wobble=0.003, forgets=forgets)):
+        if number >= 19:
+            scores["heldout/talk"] = well[step]["heldout/talk"]
+        monitor.observe(sample_of(step, scores, tracker))
+    monitor.finish()
+    content = read(tmp_path / "run.jsonl").content
+    table = content.domains.table(content.incidents)
+    (incident,) = [one for one in content.incidents if one.kind == "retention_loss"]
+    assert (incident.severity, incident.status) == ("critical", "ended_run")
+    flags = {entry["name"]: entry["flag"] for entry in table["domains"]}
+    assert flags == {"code": None, "law": "critical", "news": "lost", "novels": None, "talk": "recovered"}
+    assert {entry["incident_id"] for entry in table["domains"] if entry["flag"]} == {incident.id}
+
+
 def test_rounds_that_a_resumed_run_takes_back_are_gone(log: Path, rounds: Any):
     content = read(log).content
     content.domains.supersede(6000)
@@ -140,6 +161,32 @@ def test_tokenization_is_a_table_of_texts_and_tasks_know_what_guessing_gives():
     assert gold["best"] is None
 
 
+def test_what_a_tokenizer_makes_of_texts_is_known_after_a_second_resumption():
+    results = DomainResults()
+    for step in (0, 110):
+        results.add_sample(Sample(step, {"tokenization/prose/fertility": 1.5 + step}, meta={"probes": {}}))
+    results.supersede(50)
+    assert results.table([])["tokenization"] == [{"name": "prose", "metrics": {"fertility": 1.5}}]
+
+
+def test_a_run_that_begins_once_more_from_step_0_has_one_first_round():
+    results = DomainResults()
+    for step, value in ((0, 8.0), (10, 5.0)):
+        results.add_sample(Sample(step, {"heldout/code/bits_per_byte": value}, meta={"probes": {}}))
+    results.supersede(0)
+    results.add_sample(Sample(0, {"heldout/code/bits_per_byte": 9.0}, meta={"probes": {}}))
+    (code,) = results.table([])["domains"]
+    assert code["points"] == [[0, 9.0, None, None]]
+    assert code["best"] == {"step": 0, "value": 9.0}
+
+
+def test_a_table_is_json_whatever_the_durations_of_a_log():
+    results = DomainResults()
+    each = {"one": {"seconds": 1e308}, "two": {"seconds": 1e308}}
+    results.add_sample(Sample(1, {"heldout/code/bits_per_byte": 1.0}, meta={"probes": {"each": each}}))
+    assert json.loads(json.dumps(results.table([]), allow_nan=False))["rounds"][0]["seconds"] == 0.0
+
+
 @pytest.mark.parametrize(
     "meta", [{"probes": None}, {"probes": {"each": 3}}, {"probes": {}, "retention": [1, {"domain": 2}]}]
 )
@@ -152,8 +199,10 @@ def test_damaged_rounds_are_shown_as_far_as_they_can_be(meta: dict[str, Any]):
 def test_held_out_losses_of_other_peoples_runs_are_shown_as_they_are():
     series = Series()
     series.extend([10, 20, 30], [3.0, 2.0, 2.5])
-    table = DomainResults().table([], {"eval/loss": series, "loss": series, "eval/runtime": series})
-    (entry,) = table["domains"]
+    others = {"loss": series, "eval/runtime": series, "value_loss": series}
+    for name in ("Loss/val", "lm loss validation", "valid_loss_epoch", "eval/cross_entropy", "test/Loss"):
+        assert [one["name"] for one in DomainResults().table([], {name: series, **others})["domains"]] == [name]
+    (entry,) = DomainResults().table([], {"eval/loss": series, **others})["domains"]
     assert entry["name"] == "eval/loss"
     assert entry["change"]["value"] == 0.5
     assert entry["change"]["relative"] == 0.25
