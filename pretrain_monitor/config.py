@@ -65,7 +65,7 @@ class ProbeSchedule(BaseModel):
     budget_percent: float = Field(
         5.0,
         gt=0,
-        le=1000,
+        le=1e6,
         description="share of the training time that rounds may take; they come less often beyond it",
     )
 

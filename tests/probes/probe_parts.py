@@ -26,7 +26,7 @@ QUESTIONS = [
     {"context": "xyz", "choices": ["1", "2", "3", "4"], "answer": 2},
 ]
 # All rounds, however long they take beside steps as short as these.
-EVERY_10 = {"every_steps": 10, "budget_percent": 1000.0}
+EVERY_10 = {"every_steps": 10, "budget_percent": 1e6}
 
 
 def perplexity(domains: dict[str, list[str]] | None = None, **settings: Any) -> PerplexityProbe:
