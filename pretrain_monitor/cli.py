@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .config import ConfigError, MonitorConfig, load_config
+from .config import ConfigError, MonitorConfig, NotifyConfig, load_config
 from .explain.errors import ExplainError
 from .output_files import OutputError
 from .printable import clean, shown_path
@@ -65,6 +65,14 @@ class Fault(StrEnum):
 
 # Whether a path is readable is for its reader to say: typer would say it in four lines.
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file with monitor settings.", readable=False)]
+NotifyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notify",
+        metavar="ADDRESS",
+        help="Where to send messages, as apprise spells it; '${NAME}' stands for an environment variable.",
+    ),
+]
 _REPLAYED = "Run directory, run.jsonl, or a CSV or JSONL log; - reads standard input."
 
 
@@ -202,14 +210,42 @@ def watch(
     path: Annotated[Path, typer.Argument(help="Run directory, or its run.jsonl.", readable=False)],
     once: Annotated[bool, typer.Option("--once", help="Print what is there and return; do not wait for more.")] = False,
     every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.")] = 1.0,
+    notify: NotifyOption = None,
+    stalled_minutes: Annotated[
+        float | None,
+        typer.Option("--stalled-minutes", help="Tell when no step was completed for so long [default: 30]."),
+    ] = None,
+    config: ConfigOption = None,
 ) -> None:
-    """Follow a run from outside the job, until it ends: every alert as it is written."""
+    """Follow a run from outside the job, until it ends: every alert as it is written.
+
+    With --notify also by message, and what a dead or hanging job cannot tell itself."""
     from .following import follow
 
     low, high = LOOKS_S
     if not low <= every_s <= high:
         raise ConfigError(f"--every {every_s:g}: give the seconds between two looks, from {low:g} to {high:,g}")
-    follow(path, once=once, every_s=every_s)
+    messages = _messages(notify, config, stalled_minutes)
+    if once and messages.urls:
+        raise ConfigError("--once only prints what is there: messages take a watch that goes on")
+    follow(path, once=once, every_s=every_s, messages=messages)
+
+
+@app.command("notify-test")
+def notify_test(notify: NotifyOption = None, config: ConfigOption = None) -> None:
+    """Send one message of each kind to every service, to see that they arrive."""
+    from .sinks.trial import send_trial
+
+    messages = _messages(notify, config, None)
+    if not messages.urls:
+        raise ConfigError("notify-test: give --notify ADDRESS, or --config FILE with notify: urls: in it")
+    has_failed = False
+    for service, what, has_arrived in send_trial(messages):
+        has_failed |= not has_arrived
+        print(f"{service}: {what}: {'sent' if has_arrived else 'NOT SENT'}", flush=True)
+    if has_failed:
+        print("not everything arrived: check address, secret and network", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -239,6 +275,16 @@ def demo(
     from .demo import run_demo
 
     raise typer.Exit(run_demo(framework.value, fault.value, steps, run_dir, seed))
+
+
+def _messages(addresses: list[str] | None, config: Path | None, stalled_minutes: float | None) -> NotifyConfig:
+    """What is sent where: the file's own settings, and what the command line says instead."""
+    settings = load_config(config).notify.model_dump()
+    if addresses:
+        settings["urls"] = addresses
+    if stalled_minutes is not None:
+        settings["stalled_minutes"] = stalled_minutes
+    return load_config({"notify": settings}).notify
 
 
 def _with_rate(settings: MonitorConfig, rate: float) -> MonitorConfig:

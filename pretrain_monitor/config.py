@@ -44,6 +44,35 @@ class ConsoleConfig(BaseModel):
     probes: bool = Field(True, description="print a line for each round of probes, and a table when training ends")
 
 
+class NotifyConfig(BaseModel):
+    """Messages to people who are elsewhere; nothing is sent without an address.
+
+    >>> NotifyConfig(urls=("${SLACK_URL}",)).minimum_severity
+    'warning'
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    urls: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="where to, as apprise spells it; ${NAME} stands for an environment variable"
+    )
+    name: str = Field("", max_length=60, description="what the run is called in messages; empty: as its directory")
+    minimum_severity: Literal["info", "warning", "critical"] = "warning"
+    resolved: bool = Field(True, description="also tell when an incident is over")
+    ended: bool = Field(True, description="also tell when the run is over, and what ended it")
+    stalled_minutes: float | None = Field(
+        30.0, gt=0, allow_inf_nan=False, description="tell when no step was completed for so long; null: never"
+    )
+    cooldown_minutes: float = Field(
+        10.0, ge=0, le=1440, description="after an alert, further ones of its kind are gathered into one message"
+    )
+    max_per_hour: int = Field(20, ge=1, le=1000, description="messages; beyond it alerts are gathered into one")
+    digest_minutes: float | None = Field(
+        None, gt=0, le=10_080, description="tell incidents below minimum_severity together, so often; null: never"
+    )
+    pictures: bool = Field(True, description="send the curves along where the service takes pictures")
+
+
 class ProbeSchedule(BaseModel):
     """When probes are run.
 
@@ -144,6 +173,7 @@ class MonitorConfig(BaseModel):
     sink_timeout_s: float = Field(10.0, gt=0, description="how long the end of training waits for slow sinks")
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     console: ConsoleConfig = ConsoleConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     def detection_key(self) -> dict[str, Any]:
         """The settings on which the detector's state depends: a snapshot made under others cannot be used."""

@@ -7,26 +7,38 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .config import ConsoleConfig
+from .config import ConsoleConfig, NotifyConfig
 from .printable import clean, shorten, shown_path
 from .readers import LogError
 from .records import RunLogTail, event_of
 from .rundir import FILE_NAME
 from .sinks.console import ConsoleSink
+from .watch_messages import Messenger
 
 
-def follow(path: Path, *, once: bool, every_s: float) -> None:
+def follow(path: Path, *, once: bool, every_s: float, messages: NotifyConfig | None = None) -> None:
     """Print every alert of a run as it is written, until the run ends.
 
     Args:
         path: a run directory, or its ``run.jsonl``.
         once: print what is there and return.
         every_s: seconds between two looks.
+        messages: where else to tell of them, and of a run that no longer does anything.
 
     Raises:
         LogError: no run log there, or it cannot be read, or it is gone.
+        ConfigError: an address that messages cannot be sent to.
     """
     log = _run_log(path)
+    messenger = Messenger(messages, log.parent) if messages is not None and messages.urls else None
+    try:
+        _follow(log, messenger, once=once, every_s=every_s)
+    finally:
+        if messenger is not None:
+            messenger.close()
+
+
+def _follow(log: Path, messenger: Messenger | None, *, once: bool, every_s: float) -> None:
     screen = _Screen(log)
     tail = RunLogTail(log)
     restarts = 0
@@ -41,6 +53,8 @@ def follow(path: Path, *, once: bool, every_s: float) -> None:
         if tail.offset and not is_run_log:
             raise LogError(f"{shown_path(log)}: not a run log; `pretrain-monitor replay` reads CSV and JSONL logs")
         is_over = screen.show(records, has_unreadable=tail.unreadable > 0)
+        if messenger is not None:
+            messenger.tell(records, ended=screen.ended)
         if once or is_over:
             print(screen.last_line())
             return
@@ -55,7 +69,7 @@ class _Screen:
         self._log = log
         self._sink = ConsoleSink(ConsoleConfig(summary=False), None)
         self._step: int | None = None
-        self._ended: str | None = None
+        self.ended: str | None = None  # why, once the run is over
         self._has_passed_over = False
 
     def show(self, records: list[dict[str, Any]], *, has_unreadable: bool) -> bool:
@@ -70,17 +84,17 @@ class _Screen:
             self._step = record.get("step", self._step)
             # A run that ended and was resumed in the same batch of records is not over.
             if record["type"] == "run":
-                self._ended = None
+                self.ended = None
             elif record["type"] == "end":
-                self._ended = shorten(record.get("reason") or "ended, no reason is given", 200)
+                self.ended = shorten(record.get("reason") or "ended, no reason is given", 200)
             elif record["type"] == "event":
                 self._show_event(record)
-        return self._ended is not None
+        return self.ended is not None
 
     def last_line(self) -> str:
         if self._step is None:
             return clean(f"{shown_path(self._log)}: no samples yet")
-        return f"step {self._step:,}: {self._ended or 'still open'}"
+        return f"step {self._step:,}: {self.ended or 'still open'}"
 
     def _show_event(self, record: dict[str, Any]) -> None:
         event = event_of(record)

@@ -21,7 +21,7 @@ from .run_settings import write_settings
 from .rundir import FILE_NAME, RunDirectoryError
 from .runlog import RunLog
 from .sinks.base import Sink, checked_sinks
-from .sinks.dispatch import SinkThread
+from .sinks.dispatch import RunEnd, SinkThread
 from .telemetry import Event, Incident, Sample
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ class Monitor:
         sinks: further receivers of samples and events, each served by a thread of its own.
 
     Raises:
-        ConfigError: a setting that does not exist or cannot be used, or a sink that is none.
+        ConfigError: a setting that does not exist or cannot be used, a sink that is none, an address for messages that
+            is wrong or whose secret is not in the environment.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class Monitor:
         self.config = load_config(config)
         self.detector = InstabilityDetector(self.config)
         self._user_sinks = checked_sinks(sinks)
+        if self.config.notify.urls and _is_first_rank():
+            _check_addresses(self.config)
         self._log: RunLog | None = None
         self._sinks: list[SinkThread] = []
         self._is_running = False
@@ -268,6 +271,7 @@ class Monitor:
             self._log = None
         for sink in self._sinks:
             sink.put(None, events)
+            sink.put_end(RunEnd(self.detector.last_step, reason))
         for sink in self._sinks:
             self._guarded("a sink failed", sink.close, self.config.sink_timeout_s)
         self._sinks = []
@@ -302,6 +306,7 @@ class Monitor:
         built_in = (
             self._guarded("the terminal failed", self._open_console, run_dir),
             self._guarded("TensorBoard failed", self._open_panels, run_dir, summary_writer, step),
+            self._guarded("messages failed", self._open_notify, run_dir, step),
         )
         return [*self._user_sinks, *(sink for sink in built_in if sink is not None)]
 
@@ -318,6 +323,13 @@ class Monitor:
         from .tensorboard.panels import open_panels
 
         return open_panels(self.config.tensorboard, run_dir, summary_writer, step)
+
+    def _open_notify(self, run_dir: Path | None, step: int) -> Sink:
+        if not self.config.notify.urls:
+            return None
+        from .sinks.notify import NotifySink
+
+        return NotifySink(self.config.notify, run_dir, is_fresh=step == 0, closing_s=self.config.sink_timeout_s)
 
     def _detect(self, sample: Sample) -> list[Event]:
         if self._detection_failed:
@@ -356,6 +368,17 @@ class Monitor:
 
 def _probes_until(path: Path, step: int) -> list[dict[str, Any]]:
     return list(read_probes(path, step))
+
+
+def _is_first_rank() -> bool:
+    # As launchers name it: this is before there is a process group, and the others send nothing.
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_addresses(config: MonitorConfig) -> None:
+    from .sinks.services import services
+
+    services(config.notify.urls)
 
 
 def _completed_steps(step: Any) -> int:

@@ -8,12 +8,16 @@ import yaml
 
 from .config import ConfigError, MonitorConfig, load_config
 from .rundir import FILE_NAME
+from .sinks.addresses import shown
 
 CONFIG_NAME = "config.yaml"
 
 
 def write_settings(run_dir: Path, config: MonitorConfig) -> None:
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    """As resolved, but for addresses of services: there may be passwords in them."""
+    settings = config.model_dump(mode="json")
+    settings["notify"]["urls"] = [shown(address) for address in config.notify.urls]
+    text = yaml.safe_dump(settings, sort_keys=False)
     (run_dir / CONFIG_NAME).write_text(text, encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
-"""Where samples and events go after the run log: anything with ``on_sample``, ``on_event`` or ``close``."""
+"""Where samples and events go after the run log: anything with ``on_sample``, ``on_event``, ``on_end``, ``on_tick`` or
+``close``."""
 
 from .base import ListSink, Sink
 

@@ -8,10 +8,11 @@ from typing import Any
 from ..config import ConfigError
 from ..telemetry import Event, Sample
 
-# Duck-typed on purpose: a sink implements only what it uses.
+# Duck-typed on purpose: a sink implements only what it uses of on_sample(sample), on_event(event), on_end(step,
+# reason), close(), and on_tick(), which comes about once a second whatever else happens.
 Sink = Any
 
-_METHODS = ("on_sample", "on_event", "close")
+_METHODS = ("on_sample", "on_event", "on_end", "on_tick", "close")
 
 
 def checked_sinks(sinks: Any) -> tuple[Sink, ...]:

@@ -13,9 +13,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ..config import ConsoleConfig
-from ..telemetry import Change, Event, Incident, Sample, Severity, Status
+from ..telemetry import Event, Incident, Sample, Severity, Status
 from . import wording
 from .probe_wording import ProbeCourses
+from .telling import News, Teller
 
 _MIN_PANEL_WIDTH = 40
 _PREFIX = "pretrain-monitor: "
@@ -34,7 +35,7 @@ class ConsoleSink:
         self._minimum = Severity(config.minimum_severity)
         self._has_summary = config.summary
         self._run_dir = run_dir
-        self._told: dict[str, Incident] = {}  # as it was when it was told last
+        self._teller = Teller(self._minimum)
         self._incidents: dict[str, Incident] = {}
         self._probed = ProbeCourses() if config.probes else None
         self._steps = 0
@@ -56,15 +57,15 @@ class ConsoleSink:
     def on_event(self, event: Event) -> None:
         incident = event.incident
         self._incidents[incident.id] = incident
-        told = self._told.get(incident.id)
-        if incident.severity >= self._minimum and (told is None or incident.severity > told.severity):
-            self._told[incident.id] = incident
-            self._tell_alert(incident, None if told is None else told.severity)
-        elif told is not None and event.change is not Change.CLOSED and incident.signals[0] != told.signals[0]:
-            # The same alert, but now about something else: a learning rate that jumped, and the loss has followed.
-            self._told[incident.id] = incident
+        telling = self._teller.tell(event)
+        if telling is None:
+            return
+        told = telling.told
+        if telling.news is News.OTHER:
             self._print([_PREFIX + wording.update_line(incident)])
-        elif event.change is Change.CLOSED and told is not None and not self._is_left_to_the_summary(incident):
+        elif telling.news is not News.OVER or told is None:
+            self._tell_alert(incident, None if told is None else told.severity)
+        elif not self._is_left_to_the_summary(incident):
             line = _PREFIX + wording.closing_line(incident, told)
             self._print([Text(line, style=wording.ENDINGS.get(incident.status, ""))])
 

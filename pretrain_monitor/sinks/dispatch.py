@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time as clock
 from collections import deque
+from typing import NamedTuple
 
 from ..telemetry import Event, Sample
 from .base import Sink
@@ -16,6 +18,20 @@ MAX_QUEUED = 10_000
 # How long samples may wait. Waking the thread for each of them would have it compete with the training thread for the
 # interpreter at every step.
 _EVERY_S = 0.1
+_TICK_S = 1.0
+
+
+class RunEnd(NamedTuple):
+    """
+    Args:
+        step: the last; None before the first.
+    """
+
+    step: int | None
+    reason: str
+
+
+_Item = Sample | Event | RunEnd
 
 
 class SinkThread:
@@ -32,7 +48,10 @@ class SinkThread:
         self._max_queued = max_queued
         self._on_sample = getattr(sink, "on_sample", None)
         self._on_event = getattr(sink, "on_event", None)
-        self._queue: deque[Sample | Event] = deque()
+        self._on_end = getattr(sink, "on_end", None)
+        self._on_tick = getattr(sink, "on_tick", None)
+        self._next_tick = 0.0
+        self._queue: deque[_Item] = deque()
         self._lock = threading.RLock()  # a signal handler that ends the run may come in between
         self._changed = threading.Condition(self._lock)
         self._is_closing = False
@@ -51,6 +70,13 @@ class SinkThread:
                 self._queue.append(sample)
             if self._on_event is not None and events:
                 self._queue.extend(events)
+                self._changed.notify()
+
+    def put_end(self, end: RunEnd) -> None:
+        """The run is over; nothing comes after this."""
+        if self._on_end is not None and not self.is_broken:
+            with self._changed:
+                self._queue.append(end)
                 self._changed.notify()
 
     def close(self, timeout_s: float) -> None:
@@ -87,8 +113,11 @@ class SinkThread:
                 for item in batch:
                     if isinstance(item, Sample):
                         self._on_sample(item)  # type: ignore[misc]
+                    elif isinstance(item, RunEnd):
+                        self._on_end(item.step, item.reason)  # type: ignore[misc]
                     else:
                         self._on_event(item)  # type: ignore[misc]
+                self._tick()
             if hasattr(self.sink, "close"):
                 self.sink.close()
         except BaseException:  # a SystemExit would end the thread without a word
@@ -96,12 +125,20 @@ class SinkThread:
             self._queue.clear()
             logger.exception("sink %s failed and is switched off; training goes on", self.name)
 
-    def _next_batch(self) -> list[Sample | Event] | None:
+    def _tick(self) -> None:
+        if self._on_tick is not None and (now := clock.monotonic()) >= self._next_tick:
+            self._next_tick = now + _TICK_S
+            self._on_tick()
+
+    def _next_batch(self) -> list[_Item] | None:
+        """Empty when it is time for a tick; None when there will be no more."""
         with self._changed:
             while not self._queue:
                 if self._is_closing:
                     return None
                 self._changed.wait(_EVERY_S)
+                if self._on_tick is not None and clock.monotonic() >= self._next_tick:
+                    break
             batch = list(self._queue)
             self._queue.clear()
             return batch

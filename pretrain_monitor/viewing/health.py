@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from ..durations import duration
 from ..rundir import LOCK_NAME
 from ..telemetry import Incident, Kind, Severity, Status
 from .sessions import End
@@ -112,19 +113,6 @@ def _count(number: int, noun: str) -> str:
 def counts(incidents: Sequence[Incident]) -> dict[str, int]:
     """How many incidents of each severity."""
     return {severity.value: sum(one.severity is severity for one in incidents) for severity in Severity}
-
-
-def duration(seconds: float) -> str:
-    """For people.
-
-    >>> duration(40), duration(150), duration(9000), duration(400000)
-    ('40 s', '2 min', '2.5 h', '4.6 days')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def is_held(run_dir: Path) -> bool | None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ...config import ConfigError, MonitorConfig
+from ...durations import duration
 from ...readers import LogError
 from ...run_settings import load_own_settings
 from ...telemetry import Incident
@@ -14,7 +15,7 @@ from ...viewing.content import RunContent
 from ...viewing.expected import NO_BAND, Band, ExpectedInLog
 from ...viewing.finite import finite
 from ...viewing.foreign import EventFileFollower
-from ...viewing.health import Health, State, duration, is_held, judge
+from ...viewing.health import Health, State, is_held, judge
 from ...viewing.run_log import RunLogFollower
 from ...viewing.summary import RunSummary
 from .logdir import EVENTS, FoundRun, RunKind
