@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from .actions.settings import Action, contradiction
 from .printable import shorten
 
 # What of a run can be changed on purpose while it goes on.
@@ -70,6 +71,7 @@ class NotifyConfig(BaseModel):
     digest_minutes: float | None = Field(
         None, gt=0, le=10_080, description="tell incidents below minimum_severity together, so often; null: never"
     )
+    actions: bool = Field(True, description="also tell what was done about incidents")
     pictures: bool = Field(True, description="send the curves along where the service takes pictures")
 
 
@@ -170,10 +172,18 @@ class MonitorConfig(BaseModel):
     )
     snapshot_steps: int = Field(10_000, ge=100, description="steps between detector snapshots in the run log")
     probes: ProbeSchedule = ProbeSchedule()
+    actions: tuple[Action, ...] = Field((), description="what is done about incidents; by default nothing")
+    dry_run: bool = Field(False, description="say what actions would do, and do nothing")
     sink_timeout_s: float = Field(10.0, gt=0, description="how long the end of training waits for slow sinks")
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     console: ConsoleConfig = ConsoleConfig()
     notify: NotifyConfig = NotifyConfig()
+
+    @model_validator(mode="after")
+    def _has_actions_that_go_together(self) -> MonitorConfig:
+        if (problem := contradiction(self.actions)) is not None:
+            raise ValueError(f"actions: {problem}")
+        return self
 
     def detection_key(self) -> dict[str, Any]:
         """The settings on which the detector's state depends: a snapshot made under others cannot be used."""
@@ -204,6 +214,26 @@ def load_config(source: str | Path | Mapping[str, Any] | MonitorConfig | None) -
         return MonitorConfig.model_validate(_tuples(source))
     except ValidationError as error:
         raise ConfigError(f"{where}: {first_problem(error, MonitorConfig)}") from None
+
+
+def with_actions(config: MonitorConfig, actions: Any) -> MonitorConfig:
+    """The config with further actions.
+
+    Args:
+        actions: objects such as ``Rewind(...)``, or mappings as in a file.
+
+    Raises:
+        ConfigError: not a list of actions, or they do not go together.
+    """
+    if not isinstance(actions, Sequence) or isinstance(actions, str | bytes):
+        raise ConfigError(f"actions takes a list of actions, got {shorten(repr(actions))}")
+    if not actions:
+        return config
+    for place, action in enumerate(actions):
+        if isinstance(action, type):
+            name = action.__name__
+            raise ConfigError(f"actions[{place}] is the class {name}: give an object of it, {name}(...)")
+    return load_config({**dict(config), "actions": (*config.actions, *actions)})
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -238,7 +268,7 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_tuples(item) for item in value)
     return value
 
 
@@ -257,6 +287,8 @@ def first_problem(error: ValidationError, settings: type[BaseModel]) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
         return f"unknown setting {path!r}; {hint}{others}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{path}: do is one of {', '.join(_tags_at(settings, problem['loc']))}{others}"
     if problem["type"] == "missing":
         return f"{path} is missing{others}"
     message = problem["msg"].removeprefix("Value error, ")
@@ -267,14 +299,30 @@ def first_problem(error: ValidationError, settings: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    choice: dict[str, type[BaseModel]] = {}
     for part in location:
         if isinstance(part, int):
             continue  # the place in a list, whose entries are of the model found before
-        annotation = model.model_fields[part].annotation
-        for kind in (annotation, *get_args(annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model = kind
+        if part in choice:
+            model = choice[part]
+            continue
+        kinds = _models_in(model.model_fields[part].annotation)
+        choice = {kind.model_fields["do"].default: kind for kind in kinds if "do" in kind.model_fields}
+        if len(kinds) == 1:
+            model = kinds[0]
     return list(model.model_fields)
+
+
+def _tags_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    kinds = _models_in(model.model_fields[str(location[0])].annotation)
+    return [kind.model_fields["do"].default for kind in kinds if "do" in kind.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a value of this type may be, or hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def _lower_first(text: str) -> str:

@@ -89,6 +89,15 @@ def do_all_ranks_join(name: str, timeout_s: float) -> bool:
     return bool(store.compare_set(verdict, "", "yes" if is_last else "no") == b"yes")
 
 
+def do_all_agree(does_agree: bool) -> bool:
+    """Whether every rank says yes. A collective: every rank calls it at the same place."""
+    if not is_distributed():
+        return does_agree
+    votes = torch.tensor([float(does_agree)], device=collective_device())
+    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
+    return bool(votes.item())
+
+
 class _Exchange(NamedTuple):
     label: Any
     vector: Tensor

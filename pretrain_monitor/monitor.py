@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .actions.decide import PAUSE_NAME, Decider
+from .actions.orders import DONE, ActionRecord, Order
 from .announcing import MAX_WAITING, Announcement, Announcements
-from .config import MonitorConfig, WhatChanges, load_config
+from .config import MonitorConfig, WhatChanges, load_config, with_actions
 from .detection.detector import InstabilityDetector
 from .records import read_probes
 from .resume import restore
@@ -58,6 +60,7 @@ class Monitor:
         run_dir: where the run log and the event files go; None keeps nothing on disk.
         config: a ``MonitorConfig``, a mapping with its keys, or a YAML file.
         sinks: further receivers of samples and events, each served by a thread of its own.
+        actions: what is done about incidents, besides those in ``config``; only an adapter can carry them out.
 
     Raises:
         ConfigError: a setting that does not exist or cannot be used, a sink that is none, an address for messages that
@@ -70,9 +73,10 @@ class Monitor:
         config: MonitorConfig | Mapping[str, Any] | str | Path | None = None,
         *,
         sinks: Sequence[Sink] = (),
+        actions: Sequence[Any] = (),
     ) -> None:
         self.run_dir = None if run_dir is None else Path(run_dir)
-        self.config = load_config(config)
+        self.config = with_actions(load_config(config), actions)
         self.detector = InstabilityDetector(self.config)
         self._user_sinks = checked_sinks(sinks)
         if self.config.notify.urls and _is_first_rank():
@@ -91,6 +95,8 @@ class Monitor:
         self._was_told: set[str] = set()
         self._lock = threading.RLock()
         self._forks = _forks
+        self.decider: Decider | None = None  # where there is anything to be done
+        self._orders: list[Order] = []
         # Told of events in the thread of the training, before the next step; sinks are told later, in their own.
         self.listeners: list[Callable[[list[Event]], None]] = []
 
@@ -125,6 +131,8 @@ class Monitor:
         self._started_at = self._snapshot_step = step
         self._announced = Announcements()
         self._was_told.clear()
+        self._orders.clear()
+        self.decider = self._new_decider()
         self._is_running = True
         self._forks = _forks
         if self.run_dir is not None:
@@ -215,7 +223,80 @@ class Monitor:
         if events:
             for listener in self.listeners:
                 self._guarded("a listener failed", listener, events)
+            if self.decider is not None:
+                self._guarded("actions failed", self._decide, self.decider, events)
         return events
+
+    def _decide(self, decider: Decider, events: list[Event]) -> None:
+        for order, outcome in decider.decide(events):
+            if outcome is None:
+                self._orders.append(order)
+            else:
+                self.record_action(order, outcome)
+
+    def take_orders(self) -> list[Order]:
+        """What is to be done and has not been taken yet."""
+        if self.decider is not None and (order := self._guarded("actions failed", self.decider.look)) is not None:
+            self._orders.append(order)
+        if not self._orders:
+            return []
+        orders, self._orders = self._orders, []
+        return orders
+
+    def record_action(self, order: Order, outcome: str, *, details: Mapping[str, Any] | None = None) -> None:
+        """Keep what became of an order, in the run log first, and tell it. Never raises.
+
+        Args:
+            outcome: ``done``, or why not.
+            details: what the adapter found out, besides those of the order.
+        """
+        step = self.detector.last_step if self.detector.last_step is not None else self._started_at
+        facts = {**order.details, **(details or {})}
+        record = ActionRecord(step, clock.time(), order.do, outcome, order.reason, order.incident, facts)
+        if self._log is not None:
+            self._guarded("the run log failed", self._log.write_action, record.to_json())
+        for sink in self._sinks:
+            sink.put_action(record)
+
+    def rewind(self, order: Order, step: int, *, summary_writer: Any = None) -> None:
+        """The training went back to ``step``: so do detector, run log and TensorBoard. Never raises.
+
+        Args:
+            order: why, and from where.
+            summary_writer: as for ``start``.
+        """
+        if self._forks == _forks and self._is_running:
+            with self._lock:
+                self._guarded("going back failed", self._rewind, order, step, summary_writer)
+
+    def _rewind(self, order: Order, step: int, summary_writer: Any) -> None:
+        self.detector = InstabilityDetector(self.config)
+        self._announced = Announcements()
+        self.tokens_seen = None
+        self._orders.clear()
+        self._started_at = self._snapshot_step = step
+        if self._log is not None:
+            self._continue(self._log.path, step)
+            self._log.begin(step, pid=os.getpid(), note="rewound")
+        if self.decider is not None:
+            self.decider.rewound(step)
+        self._reopen_panels(step, summary_writer)
+        self.record_action(order, DONE)
+
+    def _reopen_panels(self, step: int, summary_writer: Any) -> None:
+        """What is drawn past ``step`` is superseded as it is when a run is resumed."""
+        for place, thread in enumerate(self._sinks):
+            if thread.name == "TensorBoardSink":
+                thread.close(self.config.sink_timeout_s)
+                panels = self._open_panels(self.run_dir, summary_writer, step)
+                self._sinks[place : place + 1] = [] if panels is None else [SinkThread(panels)]
+                return
+
+    def _new_decider(self) -> Decider | None:
+        if not self.config.actions:
+            return None
+        pause_file = None if self.run_dir is None else self.run_dir / PAUSE_NAME
+        return Decider(self.config.actions, is_dry_run=self.config.dry_run, pause_file=pause_file)
 
     def _write(self, log: RunLog, sample: Sample, events: list[Event]) -> None:
         log.write(sample, events)

@@ -1,7 +1,7 @@
 """The run log: append-only JSON lines that survive the process which writes them.
 
-``run.jsonl`` holds one record a line: ``run`` opens a session, ``sample``, ``event``, ``announcement``, ``probe`` and
-``snapshot`` records follow, and ``end`` closes it.
+``run.jsonl`` holds one record a line: ``run`` opens a session, ``sample``, ``event``, ``announcement``, ``probe``,
+``action`` and ``snapshot`` records follow, and ``end`` closes it.
 A session that resumes from step k supersedes every earlier record past step k; nothing is ever rewritten.
 """
 
@@ -78,6 +78,10 @@ class RunLog:
     def write_probe(self, record: dict[str, Any]) -> None:
         """Append what a probe measured document by document; ``step`` comes first in the record."""
         self._append(line("probe", record))
+
+    def write_action(self, record: dict[str, Any]) -> None:
+        """Append what was done about an incident, or why nothing was; ``step`` comes first in the record."""
+        self._append(line("action", record))
 
     def write_snapshot(self, step: int, key: dict[str, Any], state: dict[str, Any]) -> None:
         """Append the detector's state after ``step``; ``key`` says under which settings it was made."""

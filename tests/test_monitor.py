@@ -326,10 +326,10 @@ class Nothing:
 @pytest.mark.parametrize(
     ("sinks", "line"),
     [
-        ([None], "sinks[0] = None is no sink: it has none of on_sample, on_event, on_end, on_tick, close"),
+        ([None], "sinks[0] = None is no sink: it has none of on_sample, on_event, on_action, on_end, on_tick, close"),
         (
             [ListSink(), Nothing()],
-            "sinks[1] = <Nothing> is no sink: it has none of on_sample, on_event, on_end, on_tick, close",
+            "sinks[1] = <Nothing> is no sink: it has none of on_sample, on_event, on_action, on_end, on_tick, close",
         ),
         ([ListSink], "sinks[0] is the class ListSink: give an object of it, ListSink(...)"),
         (5, "sinks takes a list of sinks, got 5"),

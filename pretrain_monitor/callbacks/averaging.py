@@ -12,15 +12,17 @@ from torch import Tensor
 # Always all of it, in this order: a rank with nothing to say adds zeros, so that no other rank waits for it.
 SUMMED = (
     "weighted_loss", "weight", "ranks_with_weight", "plain_loss", "ranks_with_loss", "tokens", "ranks_with_tokens",
+    "orders",
 )  # fmt: skip
 
 
-def contribution(batch: Mapping[str, Tensor | float], device: torch.device) -> Tensor:
+def contribution(batch: Mapping[str, Tensor | float], device: torch.device, orders: int = 0) -> Tensor:
     """One rank's addends, in the order of ``SUMMED``.
 
     Args:
         batch: this rank's ``loss``, ``weight`` and ``tokens``, as far as it has them: numbers or scalar device tensors.
         device: where the sum is made.
+        orders: how many this rank has given.
     """
     loss, weight, tokens = (batch.get(name) for name in ("loss", "weight", "tokens"))
     addends: list[Tensor | float] = [0.0] * 5
@@ -41,7 +43,7 @@ def contribution(batch: Mapping[str, Tensor | float], device: torch.device) -> T
             addends = [0.0, 0.0, 0.0, loss, 1.0]
         elif weight > 0:
             addends = [loss * weight, weight, 1.0, loss, 1.0]
-    return stack([*addends, *((0.0, 0.0) if tokens is None else (tokens, 1.0))], device)
+    return stack([*addends, *((0.0, 0.0) if tokens is None else (tokens, 1.0)), float(orders)], device)
 
 
 def averaged(batch: Mapping[str, float], ranks: int) -> tuple[float | None, int | None]:

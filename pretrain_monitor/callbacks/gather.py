@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..actions.decide import PAUSE, REFUSED, RESUME
+from ..actions.orders import Order
 from ..distributed import RankSum, collective_device, do_all_ranks_join, full_scalar, is_distributed
 from ..monitor import Monitor
 from ..readback import LateReadback
 from ..telemetry import Sample
 from .averaging import SUMMED, averaged, contribution, on_device, stack
+from .order_channel import OrderChannel
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class StepGatherer:
         self._ring = LateReadback() if readback is None else readback
         self._join_timeout_s = join_timeout_s
         self._ranks: RankSum | None = None
+        self._channel: OrderChannel | None = None  # of orders to all ranks, if there can be any
         self._has_settled = False
         self._is_alone = False  # in a run of several ranks, without their sums
         self._tokens_seen: int | None = None
@@ -128,6 +132,33 @@ class StepGatherer:
         except Exception:
             self._tell_once("step", "telemetry of step %d failed; training goes on", step, with_trace=True)
 
+    def take_orders(self) -> list[Order]:
+        """What is to be done now, after a step was pushed: the same on every rank, at the same step. Never raises."""
+        try:
+            given = self._monitor.take_orders() if self.is_writer else []
+            if self._is_alone:
+                for order in given:
+                    if order.do not in (PAUSE, RESUME):
+                        self._monitor.record_action(order, f"{REFUSED}: not every rank reports its steps")
+                return []
+            if self._channel is None:
+                return given
+            self._channel.issue(given)
+            return self._channel.take()
+        except Exception:
+            self._tell_once("orders", "orders cannot be handed on and are left out", with_trace=True)
+            return []
+
+    def rewind(self, order: Order, step: int, *, summary_writer: Any = None) -> None:
+        """The training went back to ``step``, on every rank; everything so far has been flushed.
+
+        Args:
+            order: why, and from where.
+        """
+        if self.is_writer:
+            self._monitor.rewind(order, step, summary_writer=summary_writer)
+            self._tokens_seen = self._monitor.tokens_seen
+
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait for everything under way and observe it. Never raises."""
         try:
@@ -165,6 +196,8 @@ class StepGatherer:
             except Exception as error:
                 self._part("the ranks cannot agree to sum their values", error)
             else:
+                if self._ranks is not None and self._monitor.config.actions:
+                    self._channel = OrderChannel()
                 if self._ranks is None:
                     self._part("not every rank reports its steps", f"waited {self._join_timeout_s:g} s")
         return self._ranks
@@ -202,13 +235,14 @@ class StepGatherer:
         own: Mapping[str, Tensor | float],
     ) -> None:
         device = collective_device()
+        issued = 0 if self._channel is None else self._channel.issued
         try:
-            addends = contribution(batch, device)
+            addends = contribution(batch, device, issued)
             if self.is_writer:
                 _split(record, (record.metrics, own))
         except Exception:
             self._tell_once("step", "telemetry of step %d failed; training goes on", record.step, with_trace=True)
-            addends, record = contribution({}, device), _Step(record.step, record.meta, ranks=ranks.size)
+            addends, record = contribution({}, device, issued), _Step(record.step, record.meta, ranks=ranks.size)
         try:
             done = ranks.exchange(record, addends)
         except Exception as error:
@@ -218,9 +252,13 @@ class StepGatherer:
 
     def _observe(self, done: tuple[_Step, Tensor] | None) -> None:
         """The sum over ranks has come: it goes to the host together with this rank's own values."""
-        if done is None or not self.is_writer:
+        if done is None:
             return
         record, sums = done
+        if self._channel is not None:
+            self._channel.see(sums[-1:])
+        if not self.is_writer:
+            return
         record.late = [*((record.batch, name) for name in SUMMED), *record.late]
         record.row = sums if record.row is None else torch.cat([on_device(sums, record.row.device), record.row])
         self._read(record)

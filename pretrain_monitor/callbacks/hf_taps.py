@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,14 +23,22 @@ class TrainerTap:
     Args:
         on_exception: told of what ends ``trainer.train()``.
         on_inputs: given each batch before the trainer computes with it.
+        on_end: called when ``trainer.train()`` is about to return.
     """
 
-    def __init__(self, on_exception: Callable[[BaseException], None], on_inputs: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        on_exception: Callable[[BaseException], None],
+        on_inputs: Callable[[Any], None],
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self.was_told: set[str] = set()
         self.micro: list[MicroBatch] = []
         self.grad_norm: Scalar = None
         self._on_exception = on_exception
         self._on_inputs = on_inputs
+        self._on_end = on_end
+        self.data = SkippedData()
         self._tokens: Scalar = None
         self._are_tokens_shared: bool | None = None
         # Weak: whoever keeps a monitor to look at its incidents does not keep the model in memory.
@@ -46,7 +54,8 @@ class TrainerTap:
         self._trainer = weakref.ref(trainer)
         if self._is_new(trainer):
             _listen(trainer, "training_step", before=self._see_inputs, after=self._see_loss)
-            _listen(trainer, "train", failed=self._see_exception)
+            _listen(trainer, "train", after=lambda result: self._on_end(), failed=self._see_exception)
+            self.data.attach(trainer)
         self.attach_clipping()
 
     def attach_clipping(self) -> None:
@@ -97,6 +106,37 @@ class TrainerTap:
         is_new = owner not in self._tapped
         self._tapped.add(owner)
         return is_new
+
+
+class SkippedData:
+    """Reads past data that is not to be trained on."""
+
+    def __init__(self) -> None:
+        self.steps = 0  # optimizer steps' worth still to be read past
+        self._is_short = False  # this pass over the data is shorter than the trainer believes
+
+    def attach(self, trainer: Any) -> None:
+        inner = trainer.get_batch_samples
+
+        @functools.wraps(inner)
+        def outer(epoch_iterator: Iterator[Any], num_batches: int, *args: Any, **kwargs: Any) -> Any:
+            if self.steps:
+                self._read_past(epoch_iterator, trainer.args.gradient_accumulation_steps)
+            samples, items = inner(epoch_iterator, num_batches, *args, **kwargs)
+            if self._is_short and len(samples) < num_batches:
+                # The trainer would not know these for the last of the pass, and never step.
+                samples.clear()
+            return samples, items
+
+        trainer.get_batch_samples = outer
+
+    def _read_past(self, iterator: Iterator[Any], batches: int) -> None:
+        self._is_short = True
+        while self.steps:
+            for _ in range(batches):
+                if next(iterator, None) is None:
+                    return  # the rest of it in the next pass
+            self.steps -= 1
 
 
 class ForwardTap:

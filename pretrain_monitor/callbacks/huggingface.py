@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..actions.orders import Order
 from ..config import MonitorConfig, WhatChanges
 from ..distributed import is_distributed
 from ..monitor import Monitor
@@ -25,6 +26,7 @@ from ..telemetry import Incident
 from .domains import DomainWindow
 from .gather import Scalar, StepGatherer
 from .guard import guarded
+from .hf_actions import TrainerActions
 from .hf_taps import ForwardTap, TrainerTap
 from .learning_rate import largest_rate
 from .probing import Probing
@@ -57,6 +59,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         domain_key: of a list in each batch that names the domain of each row: it is taken out before the model sees the
             batch, and loss and share of the tokens are told by domain. Only where attached.
         sinks: further receivers of samples and events.
+        actions: what is done about incidents, such as ``Rewind()``; only where attached.
 
     Raises:
         ConfigError: a setting that does not exist or cannot be used.
@@ -70,13 +73,16 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         probes: Sequence[Probe] = (),
         domain_key: str | None = None,
         sinks: Sequence[Sink] = (),
+        actions: Sequence[Any] = (),
     ) -> None:
-        self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self.monitor = Monitor(run_dir, config, sinks=sinks, actions=actions)
         self._probes = Probing(probes, self.monitor)
         self.was_told: set[str] = set()
         self._gather: StepGatherer | None = None  # from the start of training to its end
         self._domains = DomainWindow(domain_key)
-        self._exact = TrainerTap(on_exception=self._crash, on_inputs=self._domains.take_labels)
+        self._exact = TrainerTap(
+            on_exception=self._crash, on_inputs=self._domains.take_labels, on_end=self._exit_as_ordered
+        )
         self._forward = ForwardTap()
         self._source: TrainerTap | ForwardTap = self._forward
         self._learning_rate: Scalar = None
@@ -84,6 +90,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._trainer_tokens = 0
         self._state: Any = None  # of the trainer, from the start of training to its end
         self._waiting: dict[str, Any] | None = None  # a step whose gradient norm may still come with the log
+        self._actions = TrainerActions(self.monitor)
         self._is_unprobed = False  # whether a step is complete that the probes have not been told of
 
     @property
@@ -136,6 +143,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
                 summary_writer=self._shared_writer() if is_attached else None,
                 tokens_seen=state.num_input_tokens_seen if knows_tokens else None,
             )
+            self._actions.begin(self._exact if is_attached else None, self._gather, control, self._went_back)
             if is_attached:
                 self._exact.attach_clipping()
                 self._domains.attach(model, state.global_step)
@@ -160,7 +168,8 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     @guarded
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
         self._loss_scale = _loss_scale(optimizer)
-        self._learning_rate = largest_rate(optimizer)
+        self._learning_rate = self._actions.used_rate(largest_rate(optimizer))
+        self._actions.guard(optimizer, self._exact.grad_norm, state.global_step + 1)
 
     @guarded
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
@@ -172,6 +181,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             step["grad_norm"] = self._exact.grad_norm
             step["tokens"] = self._tokens_of_step(args, state)
             step["loss"] = self._source.loss()
+            step["meta"] = self._actions.meta()
         finally:
             # Also if that failed: sending is a collective, and the other ranks are in it.
             self._waiting = step
@@ -179,6 +189,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             if self._source is self._exact:
                 self._send_waiting()
                 self._tell_probes(state, model)
+            self._actions.after_step(state.global_step)
 
     @guarded
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
@@ -214,6 +225,19 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         if not is_other:
             self._end_probes(state, model)
         self._close("finished")
+
+    def _went_back(self, order: Order, step: int) -> None:
+        """The trainer is where it was at ``step``."""
+        trainer = self._exact.trainer
+        self._trainer_tokens = trainer.state.num_input_tokens_seen
+        if self._gather is not None:
+            self._gather.rewind(order, step, summary_writer=self._shared_writer())
+            self._probes.close()
+            self._probes.begin(step, self._probed(trainer.model), self._gather, lambda: _autocast(trainer.args))
+
+    def _exit_as_ordered(self) -> None:
+        if (status := self._actions.exit_status) is not None:
+            raise SystemExit(status)
 
     def _tell_probes(self, state: Any, model: Any) -> None:
         is_unprobed, self._is_unprobed = self._is_unprobed, False
@@ -286,6 +310,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._forward.detach()
         self._domains.detach()
         self._probes.close()
+        self._actions.close()
         gather, self._gather = self._gather, None
         self._state = None
         if gather is not None:

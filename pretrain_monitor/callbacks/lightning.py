@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ except ImportError as error:
 import torch
 from torch import Tensor
 
+from ..actions.orders import Order
 from ..config import MonitorConfig, WhatChanges
 from ..distributed import full_scalar, global_grad_norm
 from ..monitor import Monitor
@@ -28,6 +30,7 @@ from .domains import DomainWindow
 from .gather import Scalar, StepGatherer
 from .guard import guarded
 from .learning_rate import largest_rate
+from .lightning_actions import LightningActions
 from .lightning_clipping import ClippingTap, loss_scale_of, unscaled
 from .losses import in_float32
 from .probing import Probing
@@ -56,6 +59,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             sees the batch, and shares of the tokens are told by domain; losses too if the module holds a Hugging Face
             model that is called with labels.
         sinks: further receivers of samples and events.
+        actions: what is done about incidents, such as ``Rewind()``.
         count_tokens: tokens trained on in one batch, as an int or a tensor that stays on its device. Without it they
             are counted from ``attention_mask`` or ``input_ids`` where a batch is a mapping that has them.
 
@@ -71,9 +75,11 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         probes: Sequence[Probe] = (),
         domain_key: str | None = None,
         sinks: Sequence[Sink] = (),
+        actions: Sequence[Any] = (),
         count_tokens: Callable[[Any], int | Tensor] | None = None,
     ) -> None:
-        self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self.monitor = Monitor(run_dir, config, sinks=sinks, actions=actions)
+        self._actions = LightningActions(self.monitor)
         self._probes = Probing(probes, self.monitor)
         self._domains = DomainWindow(domain_key)
         self._saved_step: int | None = None  # of a checkpoint that the probes have not been told of
@@ -82,7 +88,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         self.was_told: set[str] = set()
         self._step = 0
         self._window = StepWindow()
-        self._clipping = ClippingTap()
+        self._clipping = ClippingTap(self._guard)
         self._sees_norm = True
         self._norms: dict[int, Tensor | None] = {}  # by id of the optimizer
         self._rates: list[Scalar] = []
@@ -122,6 +128,8 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             self._clipping.attach(trainer, pl_module)
             self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
             self._domains.attach(language_model_in(pl_module), self._step)
+            went_back = functools.partial(self._went_back, trainer, pl_module)
+            self._actions.begin(trainer, pl_module, self._gather, went_back, sees_norm=self._sees_norm)
         finally:
             # Whatever of this failed on this rank, the others are in the round before the first step.
             context = trainer.precision_plugin.forward_context
@@ -145,7 +153,13 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
                 # A fused optimizer unscales inside step(): its gradients are still multiplied by the loss scale.
                 norm = unscaled(norm, self._loss_scale)
             self._norms[id(optimizer)] = norm
-        self._rates.append(largest_rate(optimizer))
+            self._guard(optimizer, norm)
+        elif (norm := self._clipping.norms.get(id(optimizer))) is not None:
+            self._guard(optimizer, norm)  # clipped by hand, before it steps
+        self._rates.append(self._actions.used_rate(largest_rate(optimizer)))
+
+    def _guard(self, optimizer: Any, norm: Tensor | None) -> None:
+        self._actions.guard(optimizer, norm, has_scaler=self._loss_scale is not None)
 
     @guarded
     def on_train_batch_end(
@@ -166,6 +180,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
                 self._gather.push(self._step, **values)
                 self._begin_step(trainer)
                 self._probes.after_step(self._step, _probed(trainer, pl_module))
+                self._actions.after_step(self._step)
             elif self._window.micro_batches == _BLIND_AFTER_BATCHES:
                 logger.warning(
                     "no optimizer step was seen in %d batches, so nothing is watched; in manual optimization step the "
@@ -193,7 +208,16 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
 
     @guarded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._finish("finished")
+        self._finish("finished", trainer)
+
+    def _went_back(self, trainer: Trainer, pl_module: LightningModule, order: Order, step: int) -> None:
+        """The trainer is where it was at ``step``."""
+        self._step, self._saved_step = step, None
+        if self._gather is not None:
+            self._gather.rewind(order, step, summary_writer=self._summary_writer(trainer))
+            self._probes.close()
+            context = trainer.precision_plugin.forward_context
+            self._probes.begin(step, _probed(trainer, pl_module), self._gather, context)
 
     def _tell_probes_of_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
         saved, self._saved_step = self._saved_step, None
@@ -221,7 +245,9 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             if loss is None:
                 # Nothing was returned, so there was no backward pass; clipping nothing calls the norm 0.
                 norms = []
-        is_short = is_automatic and window.micro_batches < usual
+        meta = self._actions.meta()
+        if is_automatic and window.micro_batches < usual:
+            meta |= {"micro_batches": window.micro_batches, "accumulate_grad_batches": usual}
         return {
             # Lightning divides each loss by the usual number even when the last window of an epoch has fewer.
             "loss": loss if loss is None or usual == 1 else in_float32(loss * usual),
@@ -230,7 +256,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             "tokens": _once_per_batch(window.tokens, trainer),
             "weight": window.weight,
             "metrics": {"loss_scale": self._loss_scale, "epoch": trainer.current_epoch, **self._domains.metrics()},
-            "meta": {"micro_batches": window.micro_batches, "accumulate_grad_batches": usual} if is_short else None,
+            "meta": meta or None,
         }
 
     def _begin_step(self, trainer: Trainer) -> None:
@@ -247,8 +273,9 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
                     return own.experiment._get_file_writer()
         return None
 
-    def _finish(self, reason: str) -> None:
+    def _finish(self, reason: str, trainer: Trainer | None = None) -> None:
         gather, self._gather = self._gather, None
+        self._actions.close(trainer)
         self._probes.close()
         self._domains.detach()
         self._clipping.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,10 +20,14 @@ logger = logging.getLogger(__name__)
 class ClippingTap:
     """Keeps the gradient norm that Lightning's clipping computes and throws away.
 
+    Args:
+        on_norm: told of an optimizer and the norm of its gradients, where these have been clipped and are unscaled.
+
     Automatic optimization clips after ``on_before_optimizer_step``, manual optimization before it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_norm: Callable[[Any, Tensor], None] = lambda optimizer, norm: None) -> None:
+        self._on_norm = on_norm
         self.norms: dict[int, Tensor] = {}  # of this step, by id of the optimizer
         self.is_unscaled: set[int] = set()  # optimizers past on_before_optimizer_step, whose gradients hold no scale
         self._plugin: Any = None
@@ -56,9 +61,13 @@ class ClippingTap:
         plugin.clip_grad_by_norm = clip_grad_by_norm
 
     def _keep(self, norm: Tensor, optimizer: Any, trainer: Trainer) -> None:
-        key = id(optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer)
+        optimizer = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        key = id(optimizer)
         # Whoever clips in manual optimization clips scaled gradients: Lightning unscales inside the step.
-        self.norms[key] = norm if key in self.is_unscaled else unscaled(norm, loss_scale_of(trainer))
+        is_last = key in self.is_unscaled
+        self.norms[key] = norm if is_last else unscaled(norm, loss_scale_of(trainer))
+        if is_last:
+            self._on_norm(optimizer, norm)
 
     def detach(self) -> None:
         if self._plugin is not None:

@@ -17,6 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("LoopMonitor needs torch: pip install torch") from error
 
+from ..actions.orders import Order
 from ..config import ConfigError, MonitorConfig, WhatChanges
 from ..distributed import is_main_rank
 from ..monitor import Monitor
@@ -25,6 +26,7 @@ from ..sinks.base import Sink
 from ..telemetry import Incident
 from .gather import Scalar, StepGatherer
 from .learning_rate import UsedLearningRates
+from .loop_actions import Load, LoopActions, Save
 from .probing import Probing
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,10 @@ class LoopMonitor:
         forward_context: what you compute forward passes in, if it is not the model's own business, as in
             ``lambda: torch.autocast("cuda", torch.bfloat16)``.
         sinks: further receivers of samples and events.
+        actions: what is done about incidents, such as ``Rewind()``. Look at ``should_stop`` in your loop, ask
+            ``should_skip(norm)`` before the optimizer steps, and count by ``global_step``, which goes back in a rewind.
+        save: called with a step on every rank where a checkpoint is ordered; returns its path.
+        load: called with a path on every rank: brings model, optimizer and scheduler back to what was saved there.
         start_step: optimizer steps already completed, when the loop resumes from a checkpoint.
         summary_writer: your own TensorBoard ``SummaryWriter``, to have the panels in its event file.
 
@@ -73,6 +79,9 @@ class LoopMonitor:
         model: Any = None,
         forward_context: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
         sinks: Sequence[Sink] = (),
+        actions: Sequence[Any] = (),
+        save: Save | None = None,
+        load: Load | None = None,
         start_step: int = 0,
         summary_writer: Any = None,
     ) -> None:
@@ -80,12 +89,16 @@ class LoopMonitor:
             raise ConfigError(f"start_step = {start_step!r}: give the optimizer steps already completed, 0 or more")
         if probes and model is None:
             raise ConfigError("probes need the model that they measure: LoopMonitor(..., probes=probes, model=model)")
-        self.monitor = Monitor(run_dir, config, sinks=sinks)
+        self.monitor = Monitor(run_dir, config, sinks=sinks, actions=actions)
         self.model = model
         self._probes = Probing(probes, self.monitor)
         self.global_step = int(start_step)
         self._gather = StepGatherer(self.monitor, is_writer=is_main_rank())
-        self._gather.start(self.global_step, summary_writer=getattr(summary_writer, "file_writer", summary_writer))
+        self._gather.start(self.global_step, summary_writer=_file_writer(summary_writer))
+        self._summary_writer = summary_writer
+        self._forward_context = forward_context
+        self._actions = LoopActions(self.monitor, self._gather, save, load, self._went_back)
+        self._actions.begin(self.global_step)
         self._used_rates = UsedLearningRates()
         self._was_told: set[str] = set()
         self._is_open = True
@@ -140,12 +153,40 @@ class LoopMonitor:
             self.global_step,
             loss=loss,
             grad_norm=grad_norm,
-            learning_rate=learning_rate,
+            learning_rate=self._actions.used_rate(learning_rate),
             tokens=tokens,
             weight=tokens,
             metrics=metrics,
+            meta=self._actions.meta(),
         )
         self._probes.after_step(self.global_step, self.model)
+        self._actions.after_step(self.global_step, optimizer)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether an action has ordered the training to end; the same on every rank."""
+        return self._actions.should_stop
+
+    @property
+    def exit_status(self) -> int | None:
+        """What such an action wants the process to end with."""
+        return self._actions.exit_status
+
+    def should_skip(self, grad_norm: Scalar, *, has_scaler: bool = False) -> bool:
+        """Whether ``SkipStep`` leaves out the update that would come next: then do not let the optimizer step.
+
+        False without that action. The same on every rank, if the norm is. Reads the norm, for which a device is waited.
+
+        Args:
+            grad_norm: what ``clip_grad_norm_`` returned.
+            has_scaler: a ``GradScaler`` is used, which leaves out by itself what is not finite.
+        """
+        return self._actions.should_skip(grad_norm, has_scaler=has_scaler)
+
+    def take_steps_to_skip(self) -> int:
+        """Optimizer steps' worth of data to read past before the next one, after a rewind that asks for it; once."""
+        steps, self._actions.steps_to_skip = self._actions.steps_to_skip, 0
+        return steps
 
     def announce(self, text: str, *, step: int | None = None, what: WhatChanges = "data_stage") -> None:
         """Say that the run is changed on purpose, at any time and from any thread. Never raises.
@@ -163,10 +204,15 @@ class LoopMonitor:
         else:
             self._tell_once("announce", "announce() after close() is ignored")
 
-    def checkpointed(self) -> None:
+    def checkpointed(self, path: str | Path | None = None) -> None:
         """Say, on every rank, that you saved a checkpoint: all steps up to it are in the log then, also if the run is
-        killed, and resuming from it is quicker."""
+        killed, and resuming from it is quicker.
+
+        Args:
+            path: where it is, for actions that go back to it or keep it.
+        """
         self._gather.checkpointed()
+        self._actions.saved(self.global_step, path)
         self._probes.checkpointed(self.global_step, self.model)
 
     def close(self, reason: str = "finished") -> None:
@@ -186,6 +232,12 @@ class LoopMonitor:
         else:
             self._close(_ENDED_BY.get(kind, f"crashed: {kind.__name__}"), is_orderly=issubclass(kind, SystemExit))
 
+    def _went_back(self, order: Order, step: int) -> None:
+        self.global_step = step
+        self._gather.rewind(order, step, summary_writer=_file_writer(self._summary_writer))
+        self._probes.close()
+        self._probes.begin(step, self.model, self._gather, self._forward_context)
+
     def _at_exit(self) -> None:
         # A forked child inherits this too, but the run is its parent's.
         if os.getpid() == self._pid:
@@ -196,6 +248,7 @@ class LoopMonitor:
             self._is_open = False
             atexit.unregister(self._at_exit)
             self._used_rates.close()
+            self._actions.close()
             self._probes.close()
             self._gather.finish(reason, wait=is_orderly)
 
@@ -203,6 +256,10 @@ class LoopMonitor:
         if key not in self._was_told:
             self._was_told.add(key)
             logger.warning(message, *args)
+
+
+def _file_writer(summary_writer: Any) -> Any:
+    return getattr(summary_writer, "file_writer", summary_writer)
 
 
 _ENDED_BY: dict[type[BaseException], str] = {KeyboardInterrupt: "interrupted", SystemExit: "process exit"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..actions.orders import ActionRecord
 from ..config import ConfigError
 from ..telemetry import Event, Sample
 
-# Duck-typed on purpose: a sink implements only what it uses of on_sample(sample), on_event(event), on_end(step,
-# reason), close(), and on_tick(), which comes about once a second whatever else happens.
+# Duck-typed on purpose: a sink implements only what it uses of on_sample(sample), on_event(event), on_action(record),
+# on_end(step, reason), close(), and on_tick(), which comes about once a second whatever else happens.
 Sink = Any
 
-_METHODS = ("on_sample", "on_event", "on_end", "on_tick", "close")
+_METHODS = ("on_sample", "on_event", "on_action", "on_end", "on_tick", "close")
 
 
 def checked_sinks(sinks: Any) -> tuple[Sink, ...]:
@@ -57,6 +58,7 @@ class ListSink:
     def __init__(self) -> None:
         self.samples: list[Sample] = []
         self.events: list[Event] = []
+        self.actions: list[ActionRecord] = []
         self.is_closed = False
 
     def on_sample(self, sample: Sample) -> None:
@@ -64,6 +66,9 @@ class ListSink:
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)
+
+    def on_action(self, record: ActionRecord) -> None:
+        self.actions.append(record)
 
     def close(self) -> None:
         self.is_closed = True

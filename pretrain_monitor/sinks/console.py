@@ -12,7 +12,10 @@ import rich
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from ..actions.orders import ActionRecord
+from ..actions.words import action_title
 from ..config import ConsoleConfig
+from ..printable import clean
 from ..telemetry import Event, Incident, Sample, Severity, Status
 from . import wording
 from .probe_wording import ProbeCourses
@@ -69,6 +72,12 @@ class ConsoleSink:
             line = _PREFIX + wording.closing_line(incident, told)
             self._print([Text(line, style=wording.ENDINGS.get(incident.status, ""))])
 
+    def on_action(self, record: ActionRecord) -> None:
+        if record.do == "rewind" and record.is_done:
+            self._forget_after(record.step)
+        about = f": {clean(record.reason)}" if record.reason else ""
+        self._print([Text(f"{_PREFIX}{clean(action_title(record))}{about}", style="bold")])
+
     def close(self) -> None:
         if not (self._has_summary and self._steps):
             return
@@ -89,6 +98,11 @@ class ConsoleSink:
         else:
             table = wording.summary_table(shown, console.width)
             self._print([Text(head, style="bold"), table, *(f"next: {command}" for command in commands)])
+
+    def _forget_after(self, step: int) -> None:
+        """The run went back to ``step``."""
+        self._teller.forget_after(step)
+        self._incidents = {key: one for key, one in self._incidents.items() if one.detected_step <= step}
 
     def _is_left_to_the_summary(self, incident: Incident) -> bool:
         return incident.status is Status.ENDED_RUN and self._has_summary

@@ -37,7 +37,10 @@ class Delivered:
         self.open_incidents: dict[str, Incident] = {}  # told, and not yet told to be over
         for record in () if path is None or is_fresh else _records(path):
             try:
-                self._take(record["to"], record["key"], record.get("incident"))
+                if "forget" in record:
+                    self._drop(record["forget"])
+                else:
+                    self._take(record["to"], record["key"], record.get("incident"))
             except _BROKEN:
                 continue  # somebody else's line
         if path is not None and is_fresh and path.exists():
@@ -53,6 +56,18 @@ class Delivered:
             self._take(label, message.key, incident)
             record = {"to": label, "key": message.key, "time": clock.time()}
             self._write(record if incident is None else {**record, "incident": incident})
+
+    def forget(self, incidents: list[str]) -> None:
+        """They have been undone; if the same happens again, it is told again."""
+        if incidents:
+            with self._lock:
+                self._drop(incidents)
+                self._write({"forget": incidents})
+
+    def _drop(self, incidents: list[str]) -> None:
+        self._keys = {(label, key) for label, key in self._keys if key.rpartition("/")[0] not in incidents}
+        for incident in incidents:
+            self.open_incidents.pop(incident, None)
 
     def _take(self, label: str, key: str, incident: dict[str, Any] | None) -> None:
         self._keys.add((label, key))

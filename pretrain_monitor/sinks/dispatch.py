@@ -8,6 +8,7 @@ import time as clock
 from collections import deque
 from typing import NamedTuple
 
+from ..actions.orders import ActionRecord
 from ..telemetry import Event, Sample
 from .base import Sink
 
@@ -31,7 +32,7 @@ class RunEnd(NamedTuple):
     reason: str
 
 
-_Item = Sample | Event | RunEnd
+_Item = Sample | Event | ActionRecord | RunEnd
 
 
 class SinkThread:
@@ -48,6 +49,7 @@ class SinkThread:
         self._max_queued = max_queued
         self._on_sample = getattr(sink, "on_sample", None)
         self._on_event = getattr(sink, "on_event", None)
+        self._on_action = getattr(sink, "on_action", None)
         self._on_end = getattr(sink, "on_end", None)
         self._on_tick = getattr(sink, "on_tick", None)
         self._next_tick = 0.0
@@ -70,6 +72,13 @@ class SinkThread:
                 self._queue.append(sample)
             if self._on_event is not None and events:
                 self._queue.extend(events)
+                self._changed.notify()
+
+    def put_action(self, record: ActionRecord) -> None:
+        """Something was done about an incident."""
+        if self._on_action is not None and not self.is_broken:
+            with self._changed:
+                self._queue.append(record)
                 self._changed.notify()
 
     def put_end(self, end: RunEnd) -> None:
@@ -113,6 +122,8 @@ class SinkThread:
                 for item in batch:
                     if isinstance(item, Sample):
                         self._on_sample(item)  # type: ignore[misc]
+                    elif isinstance(item, ActionRecord):
+                        self._on_action(item)  # type: ignore[misc]
                     elif isinstance(item, RunEnd):
                         self._on_end(item.step, item.reason)  # type: ignore[misc]
                     else:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..actions.orders import ActionRecord
+from ..actions.words import action_title
 from ..config import NotifyConfig
 from ..durations import duration
 from ..telemetry import Event, Incident, Sample, Severity, Status
@@ -105,6 +107,14 @@ class NotifySink:
         if self._holding.admits(telling, self._now()):
             self._tell(telling)
 
+    def on_action(self, record: ActionRecord) -> None:
+        if record.do == "rewind" and record.is_done:
+            self._delivered.forget(self._teller.forget_after(record.step))
+            self._alerts = {key: one for key, one in self._alerts.items() if one.detected_step <= record.step}
+        if self._config.actions and record.do != "skip_step":
+            key = f"action/{record.do}/{record.step}/{record.time:.3f}"
+            self._send(self._words.of_action(key, action_title(record), record.reason))
+
     def on_tick(self) -> None:
         """Once in a while, whatever the training does: what is due by time alone."""
         now = self._now()
@@ -127,10 +137,6 @@ class NotifySink:
             still_open = sum(i.status in (Status.OPEN, Status.ENDED_RUN) for i in self._alerts.values())
             key = f"end/{clock.time():.0f}"
             self._send(self._words.of_end(key, step, reason, len(self._alerts), still_open))
-
-    def tell(self, title: str, line: str) -> None:
-        """Something else that people should know, such as what was done about an incident."""
-        self._send(self._words.of_action(f"note/{clock.time():.3f}", title, line))
 
     def close(self) -> None:
         self._send_gathered(self._now(), is_over=True)

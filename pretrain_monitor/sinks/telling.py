@@ -43,6 +43,17 @@ class Teller:
         """It was told before, by somebody else or in an earlier session."""
         self._told[incident.id] = incident
 
+    def forget_after(self, step: int) -> list[str]:
+        """The run went back to ``step``: what was told of later is undone, and told anew if it comes again.
+
+        Returns:
+            Their ids.
+        """
+        undone = [key for key, incident in self._told.items() if incident.detected_step > step]
+        for key in undone:
+            del self._told[key]
+        return undone
+
     def tell(self, event: Event) -> Telling | None:
         incident = event.incident
         told = self._told.get(incident.id)

@@ -241,7 +241,7 @@ def test_adding_up_over_ranks_reads_no_device_tensor(on_device, fake_device):
     with fake_device, counter:
         sums = [contribution(batch, torch.device("cuda", 0)) for batch in batches]
     assert counter.reads == []
-    assert {(row.dtype, row.device.type, row.shape) for row in sums} == {(torch.float64, "cuda", (7,))}
+    assert {(row.dtype, row.device.type, row.shape) for row in sums} == {(torch.float64, "cuda", (8,))}
 
 
 def test_late_steps_are_observed_late_and_in_order_among_steps_that_need_no_device(sink, on_device):

@@ -1,0 +1,62 @@
+"""Checkpoints as files: which there are, keeping one from rotation, putting aside those that came after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from .decide import Good
+
+KEPT, UNDONE = "kept", "undone"
+
+
+def newest_before(checkpoints: Iterable[Good], step: int) -> Good | None:
+    """The newest at or before ``step``."""
+    return max((one for one in checkpoints if one.step <= step), default=None, key=lambda one: one.step)
+
+
+def keep(path: Path) -> Path:
+    """A checkpoint, file or directory, under a name that no rotation knows: ``kept/`` beside it.
+
+    By hard links where the file system has them: nothing is copied, and it takes no room until the original is gone.
+
+    Raises:
+        OSError: it cannot be read, or not be written there.
+    """
+    target = path.parent / KEPT / path.name
+    if path.parent.name == KEPT or target.exists():
+        return path if path.parent.name == KEPT else target
+    target.parent.mkdir(exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    if path.is_dir():
+        shutil.copytree(path, draft, copy_function=_link, dirs_exist_ok=True)
+    else:
+        _link(str(path), str(draft))
+    draft.rename(target)
+    return target
+
+
+def put_aside(path: Path) -> Path:
+    """A checkpoint that came after the step gone back to, where no trainer looks for the newest: ``undone/``.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    folder = path.parent / UNDONE
+    folder.mkdir(exist_ok=True)
+    target, number = folder / path.name, 1
+    while target.exists():
+        number += 1
+        target = folder / f"{path.name}.{number}"
+    path.rename(target)
+    return target
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target

@@ -1,0 +1,159 @@
+"""From incidents to orders: which action, how often, and what if that is too often."""
+
+from __future__ import annotations
+
+import time as clock
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..telemetry import Change, Event, Incident
+from .orders import Order
+
+# In the run directory: while a file of this name is there, nothing is done.
+PAUSE_NAME = "pause_actions"
+
+PAUSE, RESUME = "pause", "resume"  # orders: to leave out no more updates, and to go on with it
+_LOOK_EVERY_S = 1.0
+
+DRY_RUN, PAUSED, REFUSED, OVER_BUDGET = "dry run", "paused", "refused", "over budget"
+# In this order for one incident: what was good is kept before anything is changed.
+_FIRST_TO_LAST = ("checkpoint", "rewind", "lower_lr", "stop")
+
+
+class Good(NamedTuple):
+    """A checkpoint.
+
+    Args:
+        step: optimizer steps completed when it was saved.
+    """
+
+    step: int
+    path: str
+
+
+class Decision(NamedTuple):
+    """
+    Args:
+        order: what to do.
+        outcome: why it is not done; None if it is.
+    """
+
+    order: Order
+    outcome: str | None
+
+
+# Newest checkpoint at or before a step, as the adapter knows them.
+CheckpointBefore = Callable[[int], Good | None]
+
+
+class Decider:
+    """Turns what happened into what is to be done. On the rank that detects.
+
+    Args:
+        actions: checked settings.
+        is_dry_run: say everything, do nothing.
+        pause_file: while it is there, nothing is done; None has none.
+    """
+
+    def __init__(self, actions: Sequence[Any], *, is_dry_run: bool, pause_file: Path | None) -> None:
+        self._actions = sorted(
+            (action for action in actions if action.do in _FIRST_TO_LAST),
+            key=lambda action: _FIRST_TO_LAST.index(action.do),
+        )
+        self._is_dry_run = is_dry_run
+        self._pause_file = pause_file
+        self._done: dict[int, deque[int]] = {place: deque() for place in range(len(self._actions))}
+        self._about: set[tuple[int, str]] = set()
+        self._next_look = 0.0
+        self._was_paused = False
+        self.checkpoint_before: CheckpointBefore = lambda step: None
+
+    def decide(self, events: Sequence[Event]) -> list[Decision]:
+        decisions = []
+        for event in events:
+            if event.change is Change.CLOSED:
+                continue  # it is over: nothing is left to be saved
+            for place, action in enumerate(self._actions):
+                incident = event.incident
+                is_new = (place, incident.id) not in self._about
+                if is_new and action.is_for(incident.kind, incident.severity):
+                    self._about.add((place, incident.id))
+                    decisions += self._decide(place, action, incident, event.step)
+        return decisions
+
+    def look(self) -> Order | None:
+        """Whether somebody has paused actions, or lets them go on, since the last look; at most one look a second."""
+        now = clock.monotonic()
+        if now < self._next_look:
+            return None
+        self._next_look = now + _LOOK_EVERY_S
+        was_paused, self._was_paused = self._was_paused, self._is_paused()
+        if was_paused == self._was_paused:
+            return None
+        return Order(PAUSE if self._was_paused else RESUME, 0, "")
+
+    def rewound(self, step: int) -> None:
+        """The run has gone back to ``step``: budgets go on from there, for the same may happen again."""
+        self._about.clear()
+        for steps in self._done.values():
+            for place, done_at in enumerate(steps):
+                steps[place] = min(done_at, step)
+
+    def _decide(self, place: int, action: Any, incident: Incident, step: int) -> list[Decision]:
+        order = Order(action.do, step, incident.message, incident.id)
+        if action.do in ("rewind", "checkpoint"):
+            good = self._good(action, incident)
+            if action.do == "rewind" and good is None:
+                refused = f"{REFUSED}: there is no checkpoint from before step {incident.onset_step:,}"
+                return [Decision(order, refused), *self._beyond(action, order)]
+            order = _with_details(order, action, good)
+        else:
+            order = _with_details(order, action, None)
+        if self._is_dry_run:
+            return [Decision(order, DRY_RUN)]
+        if self._is_paused():
+            return [Decision(order, PAUSED)]
+        done = self._done[place]
+        while done and step - done[0] >= action.per_steps:
+            done.popleft()
+        if len(done) >= action.at_most:
+            limit = f"{OVER_BUDGET}: {action.at_most} in {action.per_steps:,} steps"
+            return [Decision(order, limit), *self._beyond(action, order)]
+        done.append(step)
+        return [Decision(order, None)]
+
+    def _good(self, action: Any, incident: Incident) -> Good | None:
+        """The checkpoint to go back to, or to keep."""
+        last = incident.onset_step - 1
+        back = getattr(action, "back_steps", 0)
+        found = self.checkpoint_before(last - back) if back and last >= back else None
+        found = found or self.checkpoint_before(last)
+        first_nonfinite = incident.evidence.get("first_nonfinite")
+        if found is None and first_nonfinite is not None:
+            # It had been restless for long. Weights from before they were destroyed are better than none.
+            found = self.checkpoint_before(int(first_nonfinite["step"]) - 1)
+        return found
+
+    def _beyond(self, action: Any, order: Order) -> list[Decision]:
+        if action.then != "stop" or self._is_dry_run or self._is_paused():
+            return []
+        details = {"save": True, "exit_status": None}
+        return [Decision(Order("stop", order.step, order.reason, order.incident, details), None)]
+
+    def _is_paused(self) -> bool:
+        return self._pause_file is not None and self._pause_file.exists()
+
+
+def _with_details(order: Order, action: Any, good: Good | None) -> Order:
+    names = {
+        "checkpoint": ("keep", "save"),
+        "stop": ("save", "exit_status"),
+        "lower_lr": ("factor", "hold_steps", "ramp_steps"),
+        "rewind": ("skip_steps", "lr_factor", "ramp_steps"),
+    }[action.do]
+    details = {name: getattr(action, name) for name in names}
+    if good is not None:
+        details |= {"to_step": good.step, "checkpoint": good.path}
+    return Order(order.do, order.step, order.reason, order.incident, details)

@@ -1,0 +1,105 @@
+"""Actions in a Hugging Face Trainer: everything that a callback has to call, and nothing at all without any."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..actions.decide import PAUSE, REFUSED, RESUME
+from ..actions.orders import Order
+from ..monitor import Monitor
+from .acting import Acting
+from .gather import Scalar, StepGatherer
+from .hf_hands import TrainerHands, checkpoint_before, found_checkpoints
+from .hf_taps import TrainerTap
+from .rate_factor import RateFactor
+
+logger = logging.getLogger(__name__)
+
+_NOT_ATTACHED = "the callback is not attached: MonitorCallback(...).attach(trainer)"
+
+
+class TrainerActions:
+    """Between the hooks of one callback and what is to be done."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._has_any = bool(monitor.config.actions)
+        self._rate = RateFactor()
+        self._gather: StepGatherer | None = None
+        self._tap: TrainerTap | None = None
+        self._hands: TrainerHands | None = None
+        self._acting: Acting | None = None
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the process is to end with, once the training has ended."""
+        return None if self._hands is None else self._hands.exit_status
+
+    def begin(
+        self, tap: TrainerTap | None, gather: StepGatherer, control: Any, went_back: Callable[[Order, int], None]
+    ) -> None:
+        """
+        Args:
+            tap: on the trainer; None where the callback is not attached.
+            went_back: told of a rewind.
+        """
+        if not self._has_any:
+            return
+        self._gather, self._tap = gather, tap
+        if tap is None:
+            if gather.is_writer:
+                logger.error("actions are only told of, not carried out: %s", _NOT_ATTACHED)
+            return
+        trainer = tap.trainer
+
+        def leave(order: Order, step: int) -> None:
+            assert self._hands is not None
+            tap.data.steps += self._hands.skip_steps
+            if self._acting is not None:
+                self._acting.skipping.rewound(step)
+            went_back(order, step)
+
+        self._hands = TrainerHands(trainer, control, self._rate, leave)
+        self._acting = Acting(self._monitor, gather, self._hands, self._rate)
+        if self._monitor.decider is not None:
+            self._monitor.decider.checkpoint_before = lambda step: checkpoint_before(trainer, step)
+        if gather.is_writer:
+            self._say_what_cannot_be(trainer)
+
+    def used_rate(self, rate: Scalar) -> Scalar:
+        """What a rate of the schedule is lowered to."""
+        result: Scalar = self._rate.of(rate)
+        return result
+
+    def guard(self, optimizer: Any, norm: Any, step: int) -> None:
+        """Before the optimizer steps."""
+        if self._acting is not None:
+            has_scaler = getattr(optimizer, "scaler", None) is not None
+            self._acting.skipping.guard(optimizer, norm, step, has_scaler=has_scaler)
+
+    def meta(self) -> dict[str, Any] | None:
+        return None if self._acting is None else self._acting.skipping.meta() or None
+
+    def after_step(self, step: int) -> None:
+        """A step was handed over, on every rank: do what has been ordered by now."""
+        if self._acting is not None:
+            self._acting.after_step(step)
+        elif self._gather is not None:
+            for order in self._gather.take_orders():
+                if self._gather.is_writer and order.do not in (PAUSE, RESUME):
+                    self._monitor.record_action(order, f"{REFUSED}: {_NOT_ATTACHED}")
+
+    def close(self) -> None:
+        self._rate.detach()
+        self._gather = self._acting = None
+
+    def _say_what_cannot_be(self, trainer: Any) -> None:
+        wanted = {action.do for action in self._monitor.config.actions}
+        if "rewind" in wanted and str(trainer.args.save_strategy.value) == "no" and not found_checkpoints(trainer):
+            logger.error(
+                "rewind: save_strategy is 'no', so there will be no checkpoint to go back to: save every so many steps"
+            )
+        if "rewind" in wanted and trainer.args.save_only_model:
+            logger.error("rewind: save_only_model leaves out the optimizer, so nothing can go back to its checkpoints")

@@ -1,0 +1,121 @@
+"""Actions in a Lightning Trainer: everything that a callback has to call, and nothing at all without any."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from ..actions.orders import Order
+from ..monitor import Monitor
+from .acting import Acting
+from .gather import Scalar, StepGatherer
+from .lightning_hands import LightningHands, SavedCheckpoints
+from .rate_factor import RateFactor
+
+logger = logging.getLogger(__name__)
+
+
+class LightningActions:
+    """Between the hooks of one callback and what is to be done."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._has_any = bool(monitor.config.actions)
+        self._rate = RateFactor()
+        self._saved = SavedCheckpoints()
+        self._hands: LightningHands | None = None
+        self._acting: Acting | None = None
+        self._step = 0  # completed
+
+    def begin(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        gather: StepGatherer,
+        went_back: Callable[[Order, int], None],
+        *,
+        sees_norm: bool,
+    ) -> None:
+        """
+        Args:
+            went_back: told of a rewind.
+        """
+        if not self._has_any:
+            return
+        self._step = trainer.global_step
+        self._saved.attach(trainer)
+
+        def leave(order: Order, step: int) -> None:
+            self._step = step
+            if self._acting is not None:
+                self._acting.skipping.rewound(step)
+            went_back(order, step)
+
+        self._hands = LightningHands(trainer, pl_module, self._saved, self._rate, leave)
+        self._acting = Acting(self._monitor, gather, self._hands, self._rate)
+        if self._monitor.decider is not None:
+            self._monitor.decider.checkpoint_before = self._saved.before
+        if self._acting.skipping.is_on and not sees_norm:
+            name = type(trainer.strategy).__name__
+            logger.error("skip_step: %s hides the gradient norm, so no update can be left out", name)
+        if gather.is_writer:
+            self._say_what_cannot_be(trainer)
+
+    def used_rate(self, rate: Scalar) -> Scalar:
+        """What a rate of the schedule is lowered to."""
+        result: Scalar = self._rate.of(rate)
+        return result
+
+    def guard(self, optimizer: Any, norm: Any, *, has_scaler: bool) -> None:
+        """The norm of an optimizer's gradients is known, and it has not stepped yet."""
+        if self._acting is not None:
+            self._acting.skipping.guard(optimizer, norm, self._step + 1, has_scaler=has_scaler)
+
+    def meta(self) -> dict[str, Any]:
+        return {} if self._acting is None else self._acting.skipping.meta()
+
+    def after_step(self, step: int) -> None:
+        """A step was handed over, on every rank: do what has been ordered by now."""
+        self._step = step
+        if self._acting is not None:
+            self._acting.after_step(step)
+
+    def close(self, trainer: Trainer | None = None) -> None:
+        """
+        Args:
+            trainer: that has ended as it should, and is to end the process if that was ordered.
+        """
+        self._rate.detach()
+        self._saved.detach()
+        status = None if self._hands is None else self._hands.exit_status
+        self._hands = self._acting = None
+        if status is not None and trainer is not None:
+            _end_process_after(trainer, status)
+
+    def _say_what_cannot_be(self, trainer: Trainer) -> None:
+        wanted = {action.do for action in self._monitor.config.actions}
+        if "rewind" not in wanted:
+            return
+        savers = [one for one in trainer.checkpoint_callbacks if not getattr(one, "save_weights_only", False)]
+        if not savers and not self._saved.found():
+            logger.error(
+                "rewind: no ModelCheckpoint saves more than weights, so there is nothing to go back to, unless "
+                "the program saves one: add ModelCheckpoint(every_n_train_steps=...)"
+            )
+
+
+def _end_process_after(trainer: Trainer, status: int) -> None:
+    """Have ``fit`` end in SystemExit once everybody else has been told that it is over."""
+    # What the trainer does last, when all hooks and loggers have been told.
+    profiler = trainer.profiler
+    inner = profiler.describe
+
+    def describe() -> None:
+        vars(profiler).pop("describe", None)
+        inner()
+        raise SystemExit(status)
+
+    profiler.describe = describe

@@ -1,0 +1,149 @@
+"""Actions in a loop of the user's own: with the functions that he gives to save and to load."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..actions.checkpoints import keep, newest_before
+from ..actions.decide import Good
+from ..actions.orders import Order
+from ..monitor import Monitor
+from .acting import Acting, ActionError, check_on_all_ranks
+from .gather import Scalar, StepGatherer
+from .rate_factor import RateFactor
+
+logger = logging.getLogger(__name__)
+
+Save = Callable[[int], Any]
+Load = Callable[[str], Any]
+
+
+class LoopActions:
+    """Between the calls of one loop and what is to be done; also the hands that do it.
+
+    Args:
+        save: makes a checkpoint of the given step and returns its path; on every rank.
+        load: brings model, optimizer and scheduler back to the checkpoint at a path; on every rank.
+        went_back: told of a rewind.
+    """
+
+    def __init__(
+        self, monitor: Monitor, gather: StepGatherer, save: Save | None, load: Load | None,
+        went_back: Callable[[Order, int], None],
+    ) -> None:  # fmt: skip
+        self._monitor = monitor
+        self._gather = gather
+        self._save, self._load = save, load
+        self._went_back = went_back
+        self._rate = RateFactor()
+        self._saved: list[Good] = []
+        self._optimizers: Sequence[Any] = ()
+        self._step = 0
+        self.has_any = bool(monitor.config.actions)
+        self.should_stop = False
+        self.exit_status: int | None = None
+        self.steps_to_skip = 0
+        self._acting = Acting(monitor, gather, self, self._rate)
+
+    def begin(self, step: int) -> None:
+        self._step = step
+        if not self.has_any:
+            return
+        if self._monitor.decider is not None:
+            self._monitor.decider.checkpoint_before = lambda step: newest_before(self._existing(), step)
+        wanted = {action.do for action in self._monitor.config.actions}
+        if self._gather.is_writer and "rewind" in wanted and self._load is None:
+            logger.error(
+                "rewind: there is no way back without LoopMonitor(..., load=...), a function that loads a path"
+            )
+
+    def saved(self, step: int, path: Any) -> None:
+        """There is a checkpoint of ``step``."""
+        if self.has_any and path is not None:
+            self._saved.append(Good(step, str(path)))
+
+    def used_rate(self, rate: Scalar) -> Scalar:
+        result: Scalar = self._rate.of(rate)
+        return result
+
+    def should_skip(self, norm: Any, *, has_scaler: bool) -> bool:
+        return self._acting.skipping.decides(norm, self._step + 1, has_scaler=has_scaler)
+
+    def meta(self) -> dict[str, Any] | None:
+        return self._acting.skipping.meta() or None
+
+    def after_step(self, step: int, optimizer: Any) -> None:
+        """A step was handed over, on every rank: do what has been ordered by now."""
+        if not self.has_any:
+            return
+        self._step = step
+        if optimizer is not None:
+            self._optimizers = optimizer if isinstance(optimizer, list | tuple) else (optimizer,)
+        self._acting.after_step(step)
+
+    def close(self) -> None:
+        self._rate.detach()
+
+    def checkpoint(self, order: Order) -> Mapping[str, Any]:
+        details: dict[str, Any] = {}
+        parts = []
+        kept = order.details.get("checkpoint") if order.details["keep"] else None
+        if kept is not None and self._gather.is_writer:
+            try:
+                details["kept"] = str(keep(Path(kept)))
+                self._saved.append(Good(int(order.details["to_step"]), details["kept"]))
+                parts.append(f"the one of step {order.details['to_step']:,}")
+            except OSError as error:
+                details["not_kept"] = f"{kept}: {error.strerror}"
+        if order.details["save"]:
+            if self._save is None:
+                raise ActionError("there is no LoopMonitor(..., save=...), a function that saves a step")
+            details["path"] = str(self._save(self._step))
+            self.saved(self._step, details["path"])
+            parts.insert(0, f"a checkpoint of step {self._step:,}")
+        return {**details, "saved": " and ".join(parts) or "nothing"}
+
+    def stop(self, order: Order) -> Mapping[str, Any]:
+        self.should_stop = True
+        self.exit_status = order.details["exit_status"]
+        if order.details["save"] and self._save is not None:
+            return {"path": str(self._save(self._step))}
+        return {}
+
+    def lower_lr(self, order: Order) -> Mapping[str, Any]:
+        if not self._optimizers:
+            raise ActionError("no optimizer is known: monitor.step(..., optimizer=optimizer)")
+        details = order.details
+        value = self._rate.lower(
+            self._optimizers,
+            details["factor"],
+            step=self._step,
+            hold_steps=details["hold_steps"],
+            ramp_steps=details["ramp_steps"],
+        )
+        return {"factor": value}
+
+    def rewind(self, order: Order) -> None:
+        if self._load is None:
+            raise ActionError("there is no LoopMonitor(..., load=...), a function that loads a path")
+        path, to_step = order.details["checkpoint"], int(order.details["to_step"])
+        check_on_all_ranks(Path(path).exists(), f"{path}: no such checkpoint")
+        from_step = self._step
+        self._load(path)
+        self._step = to_step
+        # The files of later ones are the user's: what he resumes from is his business.
+        self._saved = [one for one in self._saved if one.step <= to_step]
+        self.steps_to_skip += max(0, int(order.details["skip_steps"]) - (from_step - to_step))
+        factor = order.details.get("lr_factor")
+        if factor is not None and self._optimizers:
+            self._rate.lower(self._optimizers, factor, step=to_step, ramp_steps=order.details["ramp_steps"])
+        self._acting.skipping.rewound(to_step)
+        facts = {"from_step": from_step, "skipped_steps": from_step - to_step + self.steps_to_skip}
+        told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
+        self._went_back(told, to_step)
+
+    def _existing(self) -> list[Good]:
+        return [one for one in self._saved if Path(one.path).exists()]

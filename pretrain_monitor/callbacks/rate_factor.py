@@ -1,0 +1,97 @@
+"""A learning rate below its schedule for a while, whatever sets the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class RateFactor:
+    """Multiplies the rates of optimizers while they step, and puts them back: a scheduler never sees it.
+
+    Schedulers that compute the next rate from the present one would otherwise lower it further at each step.
+    """
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._lowest = 1.0
+        self._from_step = 0
+        self._hold_steps = self._ramp_steps = 0
+        self._hooks: list[Any] = []
+        self._hooked: list[Any] = []
+        self._kept: list[tuple[dict[str, Any], Any]] = []
+
+    def lower(
+        self, optimizers: Iterable[Any], factor: float, *, step: int, hold_steps: int = 0, ramp_steps: int = 0
+    ) -> float:
+        """From the step after ``step`` on; what it is lowered to, which adds to what is lowered already.
+
+        Args:
+            hold_steps: before it begins to come back.
+            ramp_steps: in which it comes back, along a line; 0: never.
+        """
+        for optimizer in optimizers:
+            self._hook(innermost(optimizer))
+        self._lowest = self.value = factor * self.value
+        self._from_step, self._hold_steps, self._ramp_steps = step, hold_steps, ramp_steps
+        return self.value
+
+    def advance(self, step: int) -> None:
+        """``step`` optimizer steps are completed."""
+        if self.value == 1.0 or not self._ramp_steps:
+            return
+        share = (step - self._from_step - self._hold_steps) / self._ramp_steps
+        self.value = self._lowest + (1.0 - self._lowest) * min(max(share, 0.0), 1.0)
+        if self.value == 1.0:
+            self.detach()
+
+    def detach(self) -> None:
+        self._put_back()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._hooked.clear()
+        self.value = 1.0
+
+    def of(self, rate: Any) -> Any:
+        """What a rate of the schedule is with it."""
+        is_applied = bool(self._kept)  # it was read while an optimizer steps
+        return rate if self.value == 1.0 or rate is None or is_applied else rate * self.value
+
+    def _hook(self, optimizer: Any) -> None:
+        if not any(optimizer is known for known in self._hooked):
+            self._hooked.append(optimizer)
+            self._hooks.append(optimizer.register_step_pre_hook(self._before))
+            self._hooks.append(optimizer.register_step_post_hook(self._after))
+
+    def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._put_back()  # a step that raised has not done so
+        for group in optimizer.param_groups:
+            rate = group["lr"]
+            self._kept.append((group, rate))
+            group["lr"] = rate * self.value
+
+    def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._put_back()
+
+    def _put_back(self) -> None:
+        for group, rate in self._kept:
+            group["lr"] = rate
+        self._kept.clear()
+
+
+def innermost(optimizer: Any) -> Any:
+    """torch's own optimizer: Accelerate, Fabric and Lightning wrap theirs."""
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
+def without_gradients(optimizer: Any) -> None:
+    """Let the next step of an optimizer do nothing: neither weights nor moments change.
+
+    Gradients of zero would not do: moments decay, and old ones move the weights.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
