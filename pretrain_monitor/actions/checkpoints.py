@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,10 +18,11 @@ def newest_before(checkpoints: Iterable[Good], step: int) -> Good | None:
     return max((one for one in checkpoints if one.step <= step), default=None, key=lambda one: one.step)
 
 
-def keep(path: Path) -> Path:
+def keep(path: Path, step: int) -> Path:
     """A checkpoint, file or directory, under a name that no rotation knows: ``kept/`` beside it.
 
     By hard links where the file system has them: nothing is copied, and it takes no room until the original is gone.
+    One whose name does not have its step in it, as ``last.ckpt``, is copied: it will be written over.
 
     Raises:
         OSError: it cannot be read, or not be written there.
@@ -30,10 +32,11 @@ def keep(path: Path) -> Path:
         return path if path.parent.name == KEPT else target
     target.parent.mkdir(exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
+    copy = _link if re.search(rf"(?<!\d){step}(?!\d)", path.name) else shutil.copy2
     if path.is_dir():
-        shutil.copytree(path, draft, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(path, draft, copy_function=copy, dirs_exist_ok=True)
     else:
-        _link(str(path), str(draft))
+        copy(str(path), str(draft))
     draft.rename(target)
     return target
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ..actions.decide import PAUSE, REFUSED, RESUME
 from ..actions.orders import DONE, Order
-from ..distributed import do_all_agree
+from ..distributed import do_all_agree, is_distributed
 from ..monitor import Monitor
 from .gather import StepGatherer
 from .rate_factor import RateFactor
@@ -33,8 +34,16 @@ class Hands(Protocol):
 
     def lower_lr(self, order: Order) -> Mapping[str, Any]: ...
 
-    def rewind(self, order: Order) -> None:
-        """Told and recorded by the monitor itself, between what it was before and what it is after."""
+    def check_rewind(self, order: Order) -> None:
+        """Whether ``load`` has a chance, before anything is touched; on this rank."""
+        ...
+
+    def load(self, order: Order) -> None:
+        """Bring the training back to a checkpoint; may fail on one rank and not on another."""
+        ...
+
+    def settle_rewind(self, order: Order) -> None:
+        """All ranks have loaded it. Recorded by the monitor itself, between what was before and what is after."""
         ...
 
 
@@ -58,9 +67,13 @@ class Acting:
         """A step was handed over, on every rank: do what has been ordered by now."""
         self._rate.advance(step)
         orders = [*self._gather.take_orders(), *self.skipping.settle(step)]
-        if any(order.do == "rewind" for order in orders):
+        goes_back = any(order.do == "rewind" for order in orders)
+        if goes_back:
             self._gather.flush()  # what is under way belongs to the steps that are given up
         for order in orders:
+            if goes_back and order.do == "checkpoint":
+                # One of the present step would be put aside at once.
+                order = replace(order, details={**order.details, "save": False})
             self._obey(order)
 
     def _obey(self, order: Order) -> None:
@@ -71,8 +84,25 @@ class Acting:
         if self._is_writer and not (order.do == "rewind" and outcome == DONE):
             self._monitor.record_action(order, outcome, details=details)
 
+    def _rewind(self, order: Order) -> str:
+        """The outcome, the same on every rank."""
+        problem = _problem_of(lambda: self._hands.check_rewind(order))
+        if not do_all_agree(problem is None):
+            raise ActionError(problem or "another rank cannot")
+        problem = _problem_of(lambda: self._hands.load(order))
+        # Also so that nobody writes or moves what another rank still reads.
+        if do_all_agree(problem is None):
+            self._hands.settle_rewind(order)
+            return DONE
+        if is_distributed():
+            logger.error("rewind failed on some rank, so that the ranks no longer have the same weights: stopping")
+            self._hands.stop(replace(order, do="stop", details={"save": False, "exit_status": None}))
+        return f"failed: {problem or 'on another rank'}"
+
     def _carry_out(self, order: Order) -> tuple[str, Mapping[str, Any]]:
         try:
+            if order.do == "rewind":
+                return self._rewind(order), {}
             details = getattr(self._hands, order.do)(order)
         except ActionError as error:
             if self._is_writer:
@@ -84,10 +114,13 @@ class Acting:
         return DONE, details or {}
 
 
-def check_on_all_ranks(is_possible: bool, problem: str) -> None:
-    """
-    Raises:
-        ActionError: it is not possible on some rank, so no rank may begin.
-    """
-    if not do_all_agree(is_possible):
-        raise ActionError(problem if not is_possible else f"on another rank: {problem}")
+def _problem_of(work: Callable[[], None]) -> str | None:
+    """What keeps this rank from it, in a line; None if it is done."""
+    try:
+        work()
+    except ActionError as error:
+        return str(error)
+    except Exception as error:
+        logger.exception("going back failed")
+        return type(error).__name__
+    return None

@@ -12,8 +12,7 @@ from transformers import TrainerState
 from ..actions.checkpoints import KEPT, keep, newest_before, put_aside
 from ..actions.decide import Good
 from ..actions.orders import Order
-from ..distributed import do_all_agree
-from .acting import ActionError, check_on_all_ranks
+from .acting import ActionError
 from .rate_factor import RateFactor
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -36,6 +35,7 @@ class TrainerHands:
         self._rate = rate
         self._went_back = went_back
         self.exit_status: int | None = None
+        self._from_step = 0
         self.skip_steps = 0  # of data, before the next step
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
@@ -43,7 +43,7 @@ class TrainerHands:
         kept = order.details.get("checkpoint") if order.details["keep"] else None
         if kept is not None and self._trainer.is_world_process_zero():
             try:
-                details["kept"] = str(keep(Path(kept)))
+                details["kept"] = str(keep(Path(kept), int(order.details["to_step"])))
             except OSError as error:
                 details["not_kept"] = f"{kept}: {error.strerror}"
         if order.details["save"]:
@@ -69,32 +69,36 @@ class TrainerHands:
         )
         return {"factor": value}
 
-    def rewind(self, order: Order) -> None:
+    def check_rewind(self, order: Order) -> None:
         trainer, path = self._trainer, Path(order.details["checkpoint"])
-        self._check_possible()
-        check_on_all_ranks((path / _STATE).is_file(), f"{path}: no whole checkpoint")
-        from_step, to_step = trainer.state.global_step, int(order.details["to_step"])
+        if trainer.is_deepspeed_enabled or getattr(trainer, "is_fsdp_xla_v1_enabled", False):
+            raise ActionError("DeepSpeed and FSDP on XLA cannot load a checkpoint while they train")
+        if not (path / _STATE).is_file():
+            raise ActionError(f"{path}: no whole checkpoint")
+
+    def load(self, order: Order) -> None:
+        trainer, path = self._trainer, order.details["checkpoint"]
+        self._from_step = trainer.state.global_step
         # All that a resumed training loads, into the objects that are there.
-        trainer._load_from_checkpoint(str(path))
-        trainer._load_optimizer_and_scheduler(str(path))
-        trainer._load_scaler(str(path))
+        trainer._load_from_checkpoint(path)
+        trainer._load_optimizer_and_scheduler(path)
+        trainer._load_scaler(path)
         trainer.optimizer.zero_grad()
-        self._restore_state(TrainerState.load_from_json(str(path / _STATE)))
+        self._restore_state(TrainerState.load_from_json(str(Path(path) / _STATE)))
+
+    def settle_rewind(self, order: Order) -> None:
+        trainer, to_step, gone = self._trainer, int(order.details["to_step"]), self._from_step
         if trainer.is_world_process_zero():
             for later in found_checkpoints(trainer):
                 if later.step > to_step and Path(later.path).parent.name != KEPT:
                     put_aside(Path(later.path))
-        do_all_agree(True)  # nobody looks for checkpoints before they are put aside
-        self.skip_steps = max(0, int(order.details["skip_steps"]) - (from_step - to_step))
-        self._lower_after(order, to_step)
-        facts = {"from_step": from_step, "skipped_steps": from_step - to_step + self.skip_steps}
+        self.skip_steps = max(0, int(order.details["skip_steps"]) - (gone - to_step))
+        factor = order.details.get("lr_factor")
+        if factor is not None:
+            self._rate.lower([trainer.optimizer], factor, step=to_step, ramp_steps=order.details["ramp_steps"])
+        facts = {"from_step": gone, "skipped_steps": gone - to_step + self.skip_steps}
         told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
         self._went_back(told, to_step)
-
-    def _check_possible(self) -> None:
-        trainer = self._trainer
-        if trainer.is_deepspeed_enabled or getattr(trainer, "is_fsdp_xla_v1_enabled", False):
-            raise ActionError("DeepSpeed and FSDP on XLA cannot load a checkpoint while they train")
 
     def _restore_state(self, saved: TrainerState) -> None:
         trainer, control = self._trainer, self._control
@@ -110,12 +114,6 @@ class TrainerHands:
         trainer._tr_loss.zero_()
         control.should_log = control.should_evaluate = control.should_save = False
         control.should_training_stop = state.global_step >= state.max_steps
-
-    def _lower_after(self, order: Order, step: int) -> None:
-        factor = order.details.get("lr_factor")
-        if factor is not None:
-            ramp = order.details["ramp_steps"]
-            self._rate.lower([self._trainer.optimizer], factor, step=step, ramp_steps=ramp)
 
 
 def found_checkpoints(trainer: Any) -> list[Good]:

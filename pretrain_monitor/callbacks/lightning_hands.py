@@ -15,8 +15,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from ..actions.checkpoints import KEPT, keep, newest_before, put_aside
 from ..actions.decide import Good
 from ..actions.orders import Order
-from ..distributed import do_all_agree
-from .acting import ActionError, check_on_all_ranks
+from .acting import ActionError
 from .rate_factor import RateFactor
 
 _STEP_IN_NAME = re.compile(r"step=(\d+)")
@@ -102,13 +101,14 @@ class LightningHands:
         self._rate = rate
         self._went_back = went_back
         self.exit_status: int | None = None
+        self._from_step = 0
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
         details: dict[str, Any] = {}
         kept = order.details.get("checkpoint") if order.details["keep"] else None
         if kept is not None and self._trainer.is_global_zero:
             try:
-                details["kept"] = str(keep(Path(kept)))
+                details["kept"] = str(keep(Path(kept), int(order.details["to_step"])))
             except OSError as error:
                 details["not_kept"] = f"{kept}: {error.strerror}"
         parts = []
@@ -138,28 +138,30 @@ class LightningHands:
         )
         return {"factor": value}
 
-    def rewind(self, order: Order) -> None:
+    def check_rewind(self, order: Order) -> None:
         trainer, path = self._trainer, order.details["checkpoint"]
         if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
             name = type(trainer.strategy).__name__
             raise ActionError(f"under {name} nobody can load a checkpoint while the training goes on")
-        check_on_all_ranks(Path(path).exists(), f"{path}: no such checkpoint")
-        from_step, to_step = trainer.global_step, int(order.details["to_step"])
-        self._load(path)
-        if trainer.is_global_zero:
-            for later in self._saved.found():
-                if later.step > to_step and Path(later.path).parent.name != KEPT:
-                    put_aside(Path(later.path))
+        if not Path(path).exists():
+            raise ActionError(f"{path}: no such checkpoint")
+
+    def load(self, order: Order) -> None:
+        self._from_step = self._trainer.global_step
+        self._load(order.details["checkpoint"])
+
+    def settle_rewind(self, order: Order) -> None:
+        trainer, to_step, gone = self._trainer, int(order.details["to_step"]), self._from_step
         for later in self._saved.found():
-            if later.step > to_step:
+            if later.step > to_step and Path(later.path).parent.name != KEPT:
+                if trainer.is_global_zero:
+                    put_aside(Path(later.path))
                 self._saved.moved(later.path)
-        do_all_agree(True)  # nobody looks for checkpoints before they are put aside
-        wanted = max(0, int(order.details["skip_steps"]) - (from_step - to_step))
-        skipped = self._read_past(wanted)
+        skipped = self._read_past(max(0, int(order.details["skip_steps"]) - (gone - to_step)))
         factor = order.details.get("lr_factor")
         if factor is not None:
             self._rate.lower(trainer.optimizers, factor, step=to_step, ramp_steps=order.details["ramp_steps"])
-        facts = {"from_step": from_step, "skipped_steps": from_step - to_step + skipped}
+        facts = {"from_step": gone, "skipped_steps": gone - to_step + skipped}
         told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
         self._went_back(told, to_step)
 

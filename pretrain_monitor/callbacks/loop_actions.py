@@ -11,7 +11,7 @@ from ..actions.checkpoints import keep, newest_before
 from ..actions.decide import Good
 from ..actions.orders import Order
 from ..monitor import Monitor
-from .acting import Acting, ActionError, check_on_all_ranks
+from .acting import Acting, ActionError
 from .gather import Scalar, StepGatherer
 from .rate_factor import RateFactor
 
@@ -93,7 +93,7 @@ class LoopActions:
         kept = order.details.get("checkpoint") if order.details["keep"] else None
         if kept is not None and self._gather.is_writer:
             try:
-                details["kept"] = str(keep(Path(kept)))
+                details["kept"] = str(keep(Path(kept), int(order.details["to_step"])))
                 self._saved.append(Good(int(order.details["to_step"]), details["kept"]))
                 parts.append(f"the one of step {order.details['to_step']:,}")
             except OSError as error:
@@ -126,22 +126,27 @@ class LoopActions:
         )
         return {"factor": value}
 
-    def rewind(self, order: Order) -> None:
+    def check_rewind(self, order: Order) -> None:
         if self._load is None:
             raise ActionError("there is no LoopMonitor(..., load=...), a function that loads a path")
-        path, to_step = order.details["checkpoint"], int(order.details["to_step"])
-        check_on_all_ranks(Path(path).exists(), f"{path}: no such checkpoint")
-        from_step = self._step
-        self._load(path)
+        if not Path(order.details["checkpoint"]).exists():
+            raise ActionError(f"{order.details['checkpoint']}: no such checkpoint")
+
+    def load(self, order: Order) -> None:
+        if self._load is not None:
+            self._load(order.details["checkpoint"])
+
+    def settle_rewind(self, order: Order) -> None:
+        gone, to_step = self._step, int(order.details["to_step"])
         self._step = to_step
         # The files of later ones are the user's: what he resumes from is his business.
         self._saved = [one for one in self._saved if one.step <= to_step]
-        self.steps_to_skip += max(0, int(order.details["skip_steps"]) - (from_step - to_step))
+        self.steps_to_skip += max(0, int(order.details["skip_steps"]) - (gone - to_step))
         factor = order.details.get("lr_factor")
         if factor is not None and self._optimizers:
             self._rate.lower(self._optimizers, factor, step=to_step, ramp_steps=order.details["ramp_steps"])
         self._acting.skipping.rewound(to_step)
-        facts = {"from_step": from_step, "skipped_steps": from_step - to_step + self.steps_to_skip}
+        facts = {"from_step": gone, "skipped_steps": gone - to_step + self.steps_to_skip}
         told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
         self._went_back(told, to_step)
 

@@ -26,6 +26,7 @@ class Skipping:
         self._is_writer = is_writer
         self._outcome: str | None = None  # of the present step; None if nothing was the matter
         self._reason = ""
+        self._told = ""
         self.is_paused = False
 
     @property
@@ -64,7 +65,10 @@ class Skipping:
         if outcome is None:
             return []
         order = Order("skip_step", step, self._reason, details={"step": step})
-        if self._is_writer:
+        # A model that is lost would be told of at every step.
+        is_news = outcome == DONE or outcome != self._told
+        self._told = outcome
+        if self._is_writer and is_news:
             self._monitor.record_action(order, outcome)
         settings = self._gate.settings
         if settings is None or not outcome.startswith(OVER_BUDGET) or settings.then != "stop":
