@@ -248,6 +248,20 @@ def notify_test(notify: NotifyOption = None, config: ConfigOption = None) -> Non
         raise typer.Exit(1)
 
 
+@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_job(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The job, as in: -- torchrun train.py")],
+    plan: Annotated[
+        Path, typer.Option("--plan", help="Where the job leaves word how to go on; all its ranks must see it.")
+    ] = Path("pretrain_monitor_plan.json"),
+    restarts: Annotated[int, typer.Option("--restarts", min=0, help="Times it is started anew, at most.")] = 10,
+) -> None:
+    """Start a job, and start it anew when it wants to go back to a checkpoint and cannot while it runs."""
+    from .supervise import supervise
+
+    raise typer.Exit(supervise(command, plan, at_most=restarts))
+
+
 @app.command()
 def tensorboard(
     run_dir: Annotated[Path, typer.Argument(help="Run directory, or a directory of run directories.")] = Path("runs"),

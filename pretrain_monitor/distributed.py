@@ -98,6 +98,15 @@ def do_all_agree(does_agree: bool) -> bool:
     return bool(votes.item())
 
 
+def do_all_add(number: int) -> int:
+    """The sum over ranks. A collective: every rank calls it at the same place."""
+    if not is_distributed():
+        return number
+    total = torch.tensor([float(number)], dtype=torch.float64, device=collective_device())
+    dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    return int(total.item())
+
+
 class _Exchange(NamedTuple):
     label: Any
     vector: Tensor

@@ -17,7 +17,7 @@ from .actions.orders import DONE, ActionRecord, Order
 from .announcing import MAX_WAITING, Announcement, Announcements
 from .config import MonitorConfig, WhatChanges, load_config, with_actions
 from .detection.detector import InstabilityDetector
-from .records import read_probes
+from .records import read_actions, read_probes
 from .resume import restore
 from .run_settings import write_settings
 from .rundir import FILE_NAME, RunDirectoryError
@@ -258,6 +258,13 @@ class Monitor:
         for sink in self._sinks:
             sink.put_action(record)
 
+    def skipped_steps(self, step: int) -> int:
+        """Steps' worth of data that rewinds have left out of what a run had read by ``step``. Never raises."""
+        if self.run_dir is None or not (self.run_dir / FILE_NAME).is_file():
+            return 0
+        found = self._guarded("earlier actions cannot be read", _skipped_until, self.run_dir / FILE_NAME, step)
+        return found or 0
+
     def rewind(self, order: Order, step: int, *, summary_writer: Any = None) -> None:
         """The training went back to ``step``: so do detector, run log and TensorBoard. Never raises.
 
@@ -449,6 +456,11 @@ class Monitor:
 
 def _probes_until(path: Path, step: int) -> list[dict[str, Any]]:
     return list(read_probes(path, step))
+
+
+def _skipped_until(path: Path, step: int) -> int:
+    rewinds = (action for action in read_actions(path, step) if action.do == "rewind" and action.is_done)
+    return sum(int(action.details.get("skipped_steps", 0)) for action in rewinds)
 
 
 def _is_first_rank() -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .actions.orders import ActionRecord
 from .announcing import Announcement, Announcements
 from .telemetry import Event, Sample
 
@@ -35,6 +36,7 @@ class RunLogIndex:
     events: tuple[int, ...]  # byte offsets
     announcements: tuple[tuple[int, int], ...] = ()  # (byte offset, step)
     probes: tuple[tuple[int, int], ...] = ()  # (byte offset, step)
+    actions: tuple[tuple[int, int], ...] = ()  # (byte offset, step)
 
     @classmethod
     def of(cls, path: Path) -> RunLogIndex:
@@ -44,7 +46,7 @@ class RunLogIndex:
     @classmethod
     def of_file(cls, path: Path, file: BinaryIO) -> RunLogIndex:
         """The same for a log that is open already."""
-        sessions, snapshots, events, announcements, probes = [], [], [], [], []
+        sessions, snapshots, events, announcements, probes, actions = [], [], [], [], [], []
         offset = file.seek(0)
         for raw in file:
             if raw.startswith(b'{"type":"run"'):
@@ -58,8 +60,11 @@ class RunLogIndex:
                 announcements.append((offset, int(found[1])))
             elif raw.startswith(b'{"type":"probe"') and (found := _STEP.search(raw[:64])):
                 probes.append((offset, int(found[1])))
+            elif raw.startswith(b'{"type":"action"') and (found := _STEP.search(raw[:64])):
+                actions.append((offset, int(found[1])))
             offset += len(raw)
-        return cls(path, tuple(sessions), tuple(snapshots), tuple(events), tuple(announcements), tuple(probes))
+        parts = (sessions, snapshots, events, announcements, probes, actions)
+        return cls(path, *(tuple(part) for part in parts))  # type: ignore[arg-type]  # in the order of the fields
 
     def is_superseded(self, offset: int, step: int) -> bool:
         return any(start > offset and step > resumed_from for start, resumed_from in self.sessions)
@@ -120,6 +125,27 @@ def read_probes(path: Path, until_step: int | None = None) -> Iterator[dict[str,
                 record = record_of(file.readline())
                 if record is not None:
                     yield record
+
+
+def read_actions(path: Path, until_step: int | None = None) -> Iterator[ActionRecord]:
+    """What was done about incidents, and what was not; superseded records left out, without parsing the samples."""
+    with path.open("rb") as file:
+        index = RunLogIndex.of_file(path, file)
+        for offset, step in index.actions:
+            if (until_step is None or step <= until_step) and not index.is_superseded(offset, step):
+                file.seek(offset)
+                record = record_of(file.readline())
+                action = None if record is None else action_of(record)
+                if action is not None:
+                    yield action
+
+
+def action_of(record: dict[str, Any]) -> ActionRecord | None:
+    """The action in a record; None if this version cannot read it."""
+    try:
+        return ActionRecord.from_json(record)
+    except _BROKEN:
+        return None
 
 
 def read_samples(path: Path) -> Iterator[Sample]:

@@ -151,7 +151,7 @@ def _with_details(order: Order, action: Any, good: Good | None) -> Order:
         "checkpoint": ("keep", "save"),
         "stop": ("save", "exit_status"),
         "lower_lr": ("factor", "hold_steps", "ramp_steps"),
-        "rewind": ("skip_steps", "lr_factor", "ramp_steps"),
+        "rewind": ("skip_steps", "lr_factor", "ramp_steps", "by_restart"),
     }[action.do]
     details = {name: getattr(action, name) for name in names}
     if good is not None:

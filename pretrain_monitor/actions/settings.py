@@ -104,6 +104,7 @@ class Rewind(_Action):
         description="optimizer steps' worth of data to leave out after the checkpoint; at least what was trained on",
     )
     lr_factor: float | None = Field(None, gt=0, lt=1, description="also lower the learning rate")
+    by_restart: bool = Field(False, description="in a new process, which `pretrain-monitor run` starts")
     ramp_steps: int = Field(1000, ge=0, description="steps in which it comes back; 0: never")
     then: Literal["tell", "stop"] = "stop"
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..actions.decide import PAUSE, REFUSED, RESUME
 from ..actions.orders import DONE, Order
+from ..actions.plan import EXIT_STATUS, plan_path, write_plan
 from ..distributed import do_all_agree, is_distributed
 from ..monitor import Monitor
 from .gather import StepGatherer
@@ -27,6 +28,17 @@ class Hands(Protocol):
 
     What is returned is recorded with the action.
     """
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps completed."""
+        ...
+
+    can_restart: bool  # whether a new process does what a plan says
+
+    def put_aside(self, step: int) -> None:
+        """On the rank that may: move the checkpoints from after ``step`` to where nobody resumes from them."""
+        ...
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]: ...
 
@@ -86,6 +98,8 @@ class Acting:
 
     def _rewind(self, order: Order) -> str:
         """The outcome, the same on every rank."""
+        if order.details.get("by_restart"):
+            self._restart(order)
         problem = _problem_of(lambda: self._hands.check_rewind(order))
         if not do_all_agree(problem is None):
             raise ActionError(problem or "another rank cannot")
@@ -98,6 +112,30 @@ class Acting:
             logger.error("rewind failed on some rank, so that the ranks no longer have the same weights: stopping")
             self._hands.stop(replace(order, do="stop", details={"save": False, "exit_status": None}))
         return f"failed: {problem or 'on another rank'}"
+
+    def _restart(self, order: Order) -> None:
+        """End this process, on every rank, with a plan for the next one.
+
+        Raises:
+            ActionError: nobody would start it anew.
+            SystemExit: otherwise.
+        """
+        path = plan_path()
+        if not self._hands.can_restart:
+            raise ActionError("by_restart is for the Hugging Face Trainer")
+        if path is None:
+            raise ActionError("nobody would start the job anew: start it with `pretrain-monitor run -- ...`")
+        gone, to_step = self._hands.step, int(order.details["to_step"])
+        skipped = max(gone - to_step, int(order.details["skip_steps"]))
+        facts = {**order.details, "from_step": gone, "skipped_steps": skipped}
+        problem = None
+        if self._is_writer:
+            problem = _problem_of(lambda: write_plan(path, replace(order, details=facts)))
+        if not do_all_agree(problem is None):
+            raise ActionError(f"{path}: the plan cannot be written")
+        self._hands.put_aside(to_step)
+        logger.warning("ending, to go on from the checkpoint of step %s in a new process", f"{to_step:,}")
+        raise SystemExit(EXIT_STATUS)
 
     def _carry_out(self, order: Order) -> tuple[str, Mapping[str, Any]]:
         try:

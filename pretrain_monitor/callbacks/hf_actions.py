@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..actions.decide import PAUSE, REFUSED, RESUME
-from ..actions.orders import Order
+from ..actions.orders import DONE, Order
+from ..actions.plan import drop_plan, plan_path, read_plan
+from ..distributed import do_all_add
 from ..monitor import Monitor
 from .acting import Acting
 from .gather import Scalar, StepGatherer
@@ -31,6 +33,7 @@ class TrainerActions:
         self._tap: TrainerTap | None = None
         self._hands: TrainerHands | None = None
         self._acting: Acting | None = None
+        self._plan: Order | None = None  # of the process before this one
 
     @property
     def exit_status(self) -> int | None:
@@ -67,6 +70,29 @@ class TrainerActions:
             self._monitor.decider.checkpoint_before = lambda step: checkpoint_before(trainer, step)
         if gather.is_writer:
             self._say_what_cannot_be(trainer)
+        self._take_up(trainer)
+
+    def _take_up(self, trainer: Any) -> None:
+        """Where the process before this one left off: with its plan, and past data that was left out."""
+        assert self._gather is not None and self._tap is not None
+        step, plan = trainer.state.global_step, self._plan
+        self._plan = None
+        if plan is not None and plan.details["to_step"] == step:
+            if self._gather.is_writer:
+                self._monitor.record_action(plan, DONE)
+                drop_plan()
+            factor = plan.details.get("lr_factor")
+            if factor is not None:
+                self._rate.lower([trainer.optimizer], factor, step=step, ramp_steps=plan.details["ramp_steps"])
+        if step and not trainer.args.ignore_data_skip:
+            # The trainer reads past as much data as steps were made, but more of it was gone.
+            own = self._monitor.skipped_steps(step) if self._gather.is_writer else 0
+            self._tap.data.steps = do_all_add(own)
+
+    def checkpoint_of_plan(self) -> str | None:
+        """What a training that begins now is to resume from, because the one before could not go back."""
+        self._plan = read_plan() if self._has_any else None
+        return None if self._plan is None else str(self._plan.details["checkpoint"])
 
     def used_rate(self, rate: Scalar) -> Scalar:
         """What a rate of the schedule is lowered to."""
@@ -101,5 +127,7 @@ class TrainerActions:
             logger.error(
                 "rewind: save_strategy is 'no', so there will be no checkpoint to go back to: save every so many steps"
             )
+        if any(getattr(action, "by_restart", False) for action in self._monitor.config.actions) and plan_path() is None:
+            logger.error("rewind: by_restart needs somebody who starts the job anew: `pretrain-monitor run -- ...`")
         if "rewind" in wanted and trainer.args.save_only_model:
             logger.error("rewind: save_only_model leaves out the optimizer, so nothing can go back to its checkpoints")

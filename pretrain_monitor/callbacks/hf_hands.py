@@ -29,6 +29,8 @@ class TrainerHands:
         went_back: told of a rewind when the trainer is where it was, before it goes on.
     """
 
+    can_restart = True
+
     def __init__(self, trainer: Any, control: Any, rate: RateFactor, went_back: Callable[[Order, int], None]) -> None:
         self._trainer = trainer
         self._control = control
@@ -37,6 +39,16 @@ class TrainerHands:
         self.exit_status: int | None = None
         self._from_step = 0
         self.skip_steps = 0  # of data, before the next step
+
+    @property
+    def step(self) -> int:
+        return int(self._trainer.state.global_step)
+
+    def put_aside(self, step: int) -> None:
+        if self._trainer.is_world_process_zero():
+            for later in found_checkpoints(self._trainer):
+                if later.step > step and Path(later.path).parent.name != KEPT:
+                    put_aside(Path(later.path))
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
         details: dict[str, Any] = {"saved": "nothing"}
@@ -88,10 +100,7 @@ class TrainerHands:
 
     def settle_rewind(self, order: Order) -> None:
         trainer, to_step, gone = self._trainer, int(order.details["to_step"]), self._from_step
-        if trainer.is_world_process_zero():
-            for later in found_checkpoints(trainer):
-                if later.step > to_step and Path(later.path).parent.name != KEPT:
-                    put_aside(Path(later.path))
+        self.put_aside(to_step)
         self.skip_steps = max(0, int(order.details["skip_steps"]) - (gone - to_step))
         factor = order.details.get("lr_factor")
         if factor is not None:

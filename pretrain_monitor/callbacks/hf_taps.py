@@ -24,6 +24,7 @@ class TrainerTap:
         on_exception: told of what ends ``trainer.train()``.
         on_inputs: given each batch before the trainer computes with it.
         on_end: called when ``trainer.train()`` is about to return.
+        resume_from: asked when it is called: a checkpoint to resume from, whatever the program says; None for none.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class TrainerTap:
         on_exception: Callable[[BaseException], None],
         on_inputs: Callable[[Any], None],
         on_end: Callable[[], None] = lambda: None,
+        resume_from: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.was_told: set[str] = set()
         self.micro: list[MicroBatch] = []
@@ -38,6 +40,7 @@ class TrainerTap:
         self._on_exception = on_exception
         self._on_inputs = on_inputs
         self._on_end = on_end
+        self._resume_from = resume_from
         self.data = SkippedData()
         self._tokens: Scalar = None
         self._are_tokens_shared: bool | None = None
@@ -56,6 +59,7 @@ class TrainerTap:
             _listen(trainer, "training_step", before=self._see_inputs, after=self._see_loss)
             _listen(trainer, "train", after=lambda result: self._on_end(), failed=self._see_exception)
             self.data.attach(trainer)
+            _have_resume_from(trainer, self._resume_from)
         self.attach_clipping()
 
     def attach_clipping(self) -> None:
@@ -106,6 +110,16 @@ class TrainerTap:
         is_new = owner not in self._tapped
         self._tapped.add(owner)
         return is_new
+
+
+def _have_resume_from(trainer: Any, checkpoint: Callable[[], str | None]) -> None:
+    inner = trainer.train
+
+    @functools.wraps(inner)
+    def train(resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return inner(checkpoint() or resume_from_checkpoint, *args, **kwargs)
+
+    trainer.train = train
 
 
 class SkippedData:

@@ -81,7 +81,10 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._gather: StepGatherer | None = None  # from the start of training to its end
         self._domains = DomainWindow(domain_key)
         self._exact = TrainerTap(
-            on_exception=self._crash, on_inputs=self._domains.take_labels, on_end=self._exit_as_ordered
+            on_exception=self._crash,
+            on_inputs=self._domains.take_labels,
+            on_end=self._exit_as_ordered,
+            resume_from=lambda: self._actions.checkpoint_of_plan(),
         )
         self._forward = ForwardTap()
         self._source: TrainerTap | ForwardTap = self._forward

@@ -87,6 +87,8 @@ class LightningHands:
         went_back: told of a rewind when the trainer is where it was, before it goes on.
     """
 
+    can_restart = False
+
     def __init__(
         self,
         trainer: Trainer,
@@ -102,6 +104,17 @@ class LightningHands:
         self._went_back = went_back
         self.exit_status: int | None = None
         self._from_step = 0
+
+    @property
+    def step(self) -> int:
+        return int(self._trainer.global_step)
+
+    def put_aside(self, step: int) -> None:
+        for later in self._saved.found():
+            if later.step > step and Path(later.path).parent.name != KEPT:
+                if self._trainer.is_global_zero:
+                    put_aside(Path(later.path))
+                self._saved.moved(later.path)
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
         details: dict[str, Any] = {}
@@ -152,11 +165,7 @@ class LightningHands:
 
     def settle_rewind(self, order: Order) -> None:
         trainer, to_step, gone = self._trainer, int(order.details["to_step"]), self._from_step
-        for later in self._saved.found():
-            if later.step > to_step and Path(later.path).parent.name != KEPT:
-                if trainer.is_global_zero:
-                    put_aside(Path(later.path))
-                self._saved.moved(later.path)
+        self.put_aside(to_step)
         skipped = self._read_past(max(0, int(order.details["skip_steps"]) - (gone - to_step)))
         factor = order.details.get("lr_factor")
         if factor is not None:

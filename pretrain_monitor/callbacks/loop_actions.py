@@ -30,6 +30,8 @@ class LoopActions:
         went_back: told of a rewind.
     """
 
+    can_restart = False
+
     def __init__(
         self, monitor: Monitor, gather: StepGatherer, save: Save | None, load: Load | None,
         went_back: Callable[[Order, int], None],
@@ -52,6 +54,8 @@ class LoopActions:
         self._step = step
         if not self.has_any:
             return
+        # A loop that goes on where step k ended finds its place by k, but more than k steps' worth was gone.
+        self.steps_to_skip = self._monitor.skipped_steps(step) if step else 0
         if self._monitor.decider is not None:
             self._monitor.decider.checkpoint_before = lambda step: newest_before(self._existing(), step)
         wanted = {action.do for action in self._monitor.config.actions}
@@ -86,6 +90,14 @@ class LoopActions:
 
     def close(self) -> None:
         self._rate.detach()
+
+    @property
+    def step(self) -> int:
+        return self._step
+
+    def put_aside(self, step: int) -> None:
+        # The files of later ones are the user's: what he resumes from is his business.
+        self._saved = [one for one in self._saved if one.step <= step]
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
         details: dict[str, Any] = {}
@@ -139,8 +151,7 @@ class LoopActions:
     def settle_rewind(self, order: Order) -> None:
         gone, to_step = self._step, int(order.details["to_step"])
         self._step = to_step
-        # The files of later ones are the user's: what he resumes from is his business.
-        self._saved = [one for one in self._saved if one.step <= to_step]
+        self.put_aside(to_step)
         self.steps_to_skip += max(0, int(order.details["skip_steps"]) - (gone - to_step))
         factor = order.details.get("lr_factor")
         if factor is not None and self._optimizers:

@@ -1,0 +1,82 @@
+"""``pretrain-monitor run``: real jobs that are started anew, end, are killed, or are no jobs at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import COMMAND, cli, is_one_line
+from test_huggingface_actions import InOrder, actions_in, data
+from tiny_hf import samples, trainer, weights_hash
+
+HERE = Path(__file__).parent
+
+
+def supervised(folder: Path, *job: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    command = [*COMMAND, "run", "--plan", str(folder / "plan.json"), *options, "--", *job]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skip_steps", [0, 8])
+def test_a_new_process_goes_on_from_the_checkpoint_with_other_data(skip_steps: int, tmp_path: Path):
+    done = supervised(tmp_path, sys.executable, str(HERE / "restarted.py"), str(tmp_path), str(skip_steps))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "starts").read_text() == "xx"
+    assert "started anew from the checkpoint of step 15" in done.stderr
+    assert not (tmp_path / "plan.json").exists()
+    (record,) = actions_in(tmp_path)
+    gone = max(3, skip_steps)
+    assert (record["do"], record["outcome"], record["step"]) == ("rewind", "done", 15)
+    assert record["details"]["skipped_steps"] == gone
+    assert [sample.step for sample in samples(tmp_path)] == list(range(1, 31))
+    whole = data(40 + gone)[:80]
+    reference = trainer(tmp_path / "b", data=whole[:30] + whole[30 + 2 * gone :], kind=InOrder, max_steps=30)
+    reference.train()
+    assert (tmp_path / "weights").read_text() == weights_hash(reference.model)
+
+
+def test_the_exit_status_is_that_of_the_job(tmp_path: Path):
+    assert supervised(tmp_path, sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+    assert supervised(tmp_path, sys.executable, "-c", "pass").returncode == 0
+    killed = supervised(tmp_path, sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert killed.returncode == 128 + 9
+
+
+def test_a_job_is_started_anew_so_often_at_most(tmp_path: Path):
+    job = (
+        "import os, pathlib, sys\n"
+        "from pretrain_monitor.actions.orders import Order\n"
+        "from pretrain_monitor.actions.plan import plan_path, write_plan\n"
+        "print('started', flush=True)\n"
+        "write_plan(plan_path(), Order('rewind', 9, 'why', '', {'checkpoint': 'x', 'to_step': 5}))\n"
+        "sys.exit(75)\n"
+    )
+    done = supervised(tmp_path, sys.executable, "-c", job, options=("--restarts", "2"))
+    assert done.returncode == 75
+    assert done.stdout.count("started") == 3
+    assert "has been started anew 2 times: left as it is" in done.stderr
+    again = supervised(tmp_path, sys.executable, "-c", job)
+    assert is_one_line(again, "a plan that an earlier job has left; delete it, or name another file with --plan")
+
+
+def test_a_signal_reaches_the_job(tmp_path: Path):
+    job = "import time, sys\nprint('there', flush=True)\ntime.sleep(60)"
+    command = [*COMMAND, "run", "--plan", str(tmp_path / "plan.json"), "--", sys.executable, "-c", job]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < 15
+
+
+def test_what_is_no_command_is_one_line():
+    assert is_one_line(cli("run", "--", "no-such-command-anywhere"), "no-such-command-anywhere: cannot be started")
