@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import operator
 import os
 import threading
@@ -27,6 +28,10 @@ from .sinks.dispatch import RunEnd, SinkThread
 from .telemetry import Event, Incident, Sample
 
 logger = logging.getLogger(__name__)
+
+# An update that did not happen: in the meta of its sample, with the reason. Where a device decides, the sample brings
+# it as a number, too late for the host to know a reason.
+UPDATE_LEFT_OUT = "update_left_out"
 
 _BANDS = {name: (f"{name}/expected", f"{name}/lower", f"{name}/upper") for name in ("loss", "grad_norm")}
 
@@ -211,6 +216,9 @@ class Monitor:
             sample = Sample(sample.step, sample.metrics, sample.tokens_seen, sample.time, meta)
             self._resumed_from = None
         self.learning_rate = sample.metrics.get("learning_rate", self.learning_rate)
+        is_left_out = UPDATE_LEFT_OUT in sample.metrics and sample.metrics[UPDATE_LEFT_OUT] == 1.0
+        if UPDATE_LEFT_OUT in sample.metrics:
+            sample = _without_flag(sample)
         seen = self._announced.carried_by(sample)
         events = self._detect(seen)
         if self._log is not None:
@@ -225,7 +233,16 @@ class Monitor:
                 self._guarded("a listener failed", listener, events)
             if self.decider is not None:
                 self._guarded("actions failed", self._decide, self.decider, events)
+        if is_left_out and self.decider is not None:
+            self._guarded("actions failed", self._count_left_out, self.decider, sample)
         return events
+
+    def _count_left_out(self, decider: Decider, sample: Sample) -> None:
+        outcomes, orders = decider.count_left_out(sample.step)
+        reason = f"the gradient norm is {sample.metrics.get('grad_norm', math.nan):.3g}"
+        for outcome in outcomes:
+            self.record_action(Order("skip_step", sample.step, reason, details={"step": sample.step}), outcome)
+        self._orders += orders
 
     def _decide(self, decider: Decider, events: list[Event]) -> None:
         for order, outcome in decider.decide(events):
@@ -452,6 +469,14 @@ class Monitor:
         if key not in self._was_told:
             self._was_told.add(key)
             logger.warning(message, *args)
+
+
+def _without_flag(sample: Sample) -> Sample:
+    metrics = dict(sample.metrics)
+    meta = dict(sample.meta or {})
+    if metrics.pop(UPDATE_LEFT_OUT) == 1.0:
+        meta[UPDATE_LEFT_OUT] = "on the device"
+    return Sample(sample.step, metrics, sample.tokens_seen, sample.time, meta or None)
 
 
 def _probes_until(path: Path, step: int) -> list[dict[str, Any]]:

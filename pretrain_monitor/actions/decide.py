@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..telemetry import Change, Event, Incident
-from .orders import Order
+from .orders import DONE, Order
 
 # In the run directory: while a file of this name is there, nothing is done.
 PAUSE_NAME = "pause_actions"
@@ -62,6 +62,8 @@ class Decider:
             (action for action in actions if action.do in _FIRST_TO_LAST),
             key=lambda action: _FIRST_TO_LAST.index(action.do),
         )
+        self._skip_step = next((action for action in actions if action.do == "skip_step"), None)
+        self._left_out: deque[int] = deque()
         self._is_dry_run = is_dry_run
         self._pause_file = pause_file
         self._done: dict[int, deque[int]] = {place: deque() for place in range(len(self._actions))}
@@ -82,6 +84,23 @@ class Decider:
                     self._about.add((place, incident.id))
                     decisions += self._decide(place, action, incident, event.step)
         return decisions
+
+    def count_left_out(self, step: int) -> tuple[list[str], list[Order]]:
+        """A device left out the update of ``step``: how that is recorded, and what every rank is to do about it."""
+        settings = self._skip_step
+        if self._is_dry_run or settings is None:
+            return [DRY_RUN], []
+        while self._left_out and step - self._left_out[0] >= settings.per_steps:
+            self._left_out.popleft()
+        self._left_out.append(step)
+        if len(self._left_out) < settings.at_most:
+            return [DONE], []
+        reason = f"{settings.at_most} updates left out in {settings.per_steps:,} steps"
+        if settings.then == "stop":
+            return [DONE], [Order("stop", step, reason, details={"save": False, "exit_status": None})]
+        return [DONE, f"{OVER_BUDGET}: {settings.at_most} in {settings.per_steps:,} steps"], [
+            Order(PAUSE, step, reason)
+        ]
 
     def look(self) -> Order | None:
         """Whether somebody has paused actions, or lets them go on, since the last look; at most one look a second."""

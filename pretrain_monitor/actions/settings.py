@@ -83,6 +83,10 @@ class SkipStep(_Action):
     extreme_sd: float | None = Field(
         None, ge=4, allow_inf_nan=False, description="robust sd of the log norm beyond which it is extreme; none: never"
     )
+    on_device: bool = Field(
+        False,
+        description="so that the host does not wait; for fused optimizers without a gradient scaler",
+    )
     at_most: int = Field(20, ge=1)
     per_steps: int = Field(1000, ge=1)
 

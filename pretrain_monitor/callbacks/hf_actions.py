@@ -108,6 +108,9 @@ class TrainerActions:
     def meta(self) -> dict[str, Any] | None:
         return None if self._acting is None else self._acting.skipping.meta() or None
 
+    def metrics(self) -> dict[str, Scalar]:
+        return {} if self._acting is None else {**self._acting.skipping.metrics()}
+
     def after_step(self, step: int) -> None:
         """A step was handed over, on every rank: do what has been ordered by now."""
         if self._acting is not None:
@@ -119,6 +122,8 @@ class TrainerActions:
 
     def close(self) -> None:
         self._rate.detach()
+        if self._acting is not None:
+            self._acting.skipping.close()
         self._gather = self._acting = None
 
     def _say_what_cannot_be(self, trainer: Any) -> None:

@@ -181,6 +181,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             self._forward.end_micro_batch()
             step["learning_rate"] = self._learning_rate
             step["metrics"] = {"loss_scale": self._loss_scale, "epoch": state.epoch, **self._domains.metrics()}
+            step["metrics"] |= self._actions.metrics()
             step["grad_norm"] = self._exact.grad_norm
             step["tokens"] = self._tokens_of_step(args, state)
             step["loss"] = self._source.loss()

@@ -255,7 +255,12 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
             "learning_rate": _largest(self._rates),
             "tokens": _once_per_batch(window.tokens, trainer),
             "weight": window.weight,
-            "metrics": {"loss_scale": self._loss_scale, "epoch": trainer.current_epoch, **self._domains.metrics()},
+            "metrics": {
+                "loss_scale": self._loss_scale,
+                "epoch": trainer.current_epoch,
+                **self._domains.metrics(),
+                **self._actions.metrics(),
+            },
             "meta": meta or None,
         }
 

@@ -77,6 +77,9 @@ class LightningActions:
     def meta(self) -> dict[str, Any]:
         return {} if self._acting is None else self._acting.skipping.meta()
 
+    def metrics(self) -> dict[str, Scalar]:
+        return {} if self._acting is None else {**self._acting.skipping.metrics()}
+
     def after_step(self, step: int) -> None:
         """A step was handed over, on every rank: do what has been ordered by now."""
         self._step = step
@@ -89,6 +92,8 @@ class LightningActions:
             trainer: that has ended as it should, and is to end the process if that was ordered.
         """
         self._rate.detach()
+        if self._acting is not None:
+            self._acting.skipping.close()
         self._saved.detach()
         status = None if self._hands is None else self._hands.exit_status
         self._hands = self._acting = None

@@ -156,7 +156,7 @@ class LoopMonitor:
             learning_rate=self._actions.used_rate(learning_rate),
             tokens=tokens,
             weight=tokens,
-            metrics=metrics,
+            metrics=self._actions.metrics(metrics),
             meta=self._actions.meta(),
         )
         self._probes.after_step(self.global_step, self.model)
@@ -182,6 +182,17 @@ class LoopMonitor:
             has_scaler: a ``GradScaler`` is used, which leaves out by itself what is not finite.
         """
         return self._actions.should_skip(grad_norm, has_scaler=has_scaler)
+
+    def guard(self, optimizer: Any, grad_norm: Scalar, *, has_scaler: bool = False) -> None:
+        """Instead of asking ``should_skip``: before ``optimizer.step()``, which then does nothing where it should not.
+
+        With ``SkipStep(on_device=True)`` and a fused optimizer the host does not wait for the answer.
+
+        Args:
+            grad_norm: what ``clip_grad_norm_`` returned.
+            has_scaler: a ``GradScaler`` is used, which leaves out by itself what is not finite.
+        """
+        self._actions.guard(optimizer, grad_norm, has_scaler=has_scaler)
 
     def take_steps_to_skip(self) -> int:
         """Optimizer steps' worth of data to read past before the next one, after a rewind that asks for it; once."""

@@ -79,6 +79,13 @@ class LoopActions:
     def meta(self) -> dict[str, Any] | None:
         return self._acting.skipping.meta() or None
 
+    def guard(self, optimizer: Any, norm: Any, *, has_scaler: bool) -> None:
+        self._acting.skipping.guard(optimizer, norm, self._step + 1, has_scaler=has_scaler)
+
+    def metrics(self, given: Mapping[str, Scalar] | None) -> Mapping[str, Scalar] | None:
+        own = self._acting.skipping.metrics()
+        return given if not own else {**(given or {}), **own}
+
     def after_step(self, step: int, optimizer: Any) -> None:
         """A step was handed over, on every rank: do what has been ordered by now."""
         if not self.has_any:
@@ -90,6 +97,7 @@ class LoopActions:
 
     def close(self) -> None:
         self._rate.detach()
+        self._acting.skipping.close()
 
     @property
     def step(self) -> int:

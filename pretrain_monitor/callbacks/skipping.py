@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+
+from torch import Tensor
 
 from ..actions.decide import DRY_RUN, OVER_BUDGET, PAUSED
 from ..actions.orders import DONE, Order
 from ..actions.settings import SkipStep
-from ..monitor import Monitor
+from ..monitor import UPDATE_LEFT_OUT, Monitor
+from .device_gate import DeviceGate, FoundInf
 from .rate_factor import innermost, without_gradients
 from .step_gate import StepGate
+
+logger = logging.getLogger(__name__)
 
 
 class Skipping:
@@ -24,6 +30,10 @@ class Skipping:
         self._gate = StepGate(settings[0] if settings else None)
         self._monitor = monitor
         self._is_writer = is_writer
+        is_on_device = bool(settings) and settings[0].on_device
+        self._device_gate = DeviceGate(settings[0].extreme_sd) if is_on_device else None
+        self._found_inf = FoundInf()
+        self._flag: Tensor | None = None  # whether the present update was left out, where the device decides
         self._outcome: str | None = None  # of the present step; None if nothing was the matter
         self._reason = ""
         self._told = ""
@@ -51,13 +61,29 @@ class Skipping:
         return self._outcome == DONE
 
     def guard(self, optimizer: Any, norm: Any, step: int, *, has_scaler: bool) -> None:
-        """The same, and take away gradients that would do harm."""
+        """The same, and let the next step of the optimizer do nothing."""
+        if self._device_gate is not None and isinstance(norm, Tensor):
+            if not has_scaler and self._found_inf.is_understood_by(optimizer):
+                self._flag = self._device_gate.decide(norm)
+                if not (self.is_paused or self._monitor.config.dry_run):
+                    self._found_inf.tell(optimizer, self._flag)
+                return
+            self._device_gate = None
+            logger.warning("skip_step: on_device needs a fused optimizer and no gradient scaler; the host decides")
         if self.decides(norm, step, has_scaler=has_scaler):
             without_gradients(innermost(optimizer))
 
     def meta(self) -> dict[str, Any]:
         """What the sample of the present step says of it."""
-        return {"update_left_out": self._reason} if self._outcome == DONE else {}
+        return {UPDATE_LEFT_OUT: self._reason} if self._outcome == DONE else {}
+
+    def metrics(self) -> dict[str, Tensor]:
+        """What is known of the present step on the device only, to be sent with its sample."""
+        flag, self._flag = self._flag, None
+        return {} if flag is None or self.is_paused else {UPDATE_LEFT_OUT: flag}
+
+    def close(self) -> None:
+        self._found_inf.close()
 
     def settle(self, step: int) -> list[Order]:
         """After the sample of the step was handed over: record; what else is to be done, by every rank."""

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..actions.settings import SkipStep
 from ..distributed import full_scalar
 
-_WARM_UP = 64  # norms before any can be called extreme
-_MEMORY = 128  # norms
-_SD_OF_MEAN_DEVIATION = math.sqrt(math.pi / 2)  # of a normal distribution
-_MOST_IN_A_ROW = 5  # extreme ones; then this is how large norms are now
+WARM_UP = 64  # norms before any can be called extreme
+MEMORY = 128  # norms
+SD_OF_MEAN_DEVIATION = math.sqrt(math.pi / 2)  # of a normal distribution
+SMALLEST_SD = 1e-3  # of the log norm
+MOST_IN_A_ROW = 5  # extreme ones; then this is how large norms are now
 
 
 class StepGate:
@@ -75,15 +76,15 @@ class StepGate:
     def _extreme(self, value: float) -> str | None:
         assert self.settings is not None
         limit = self.settings.extreme_sd
-        if limit is None or self._seen < _WARM_UP or value <= 0:
+        if limit is None or self._seen < WARM_UP or value <= 0:
             return None
-        sd = max(_SD_OF_MEAN_DEVIATION * self._deviation, 1e-3)
+        sd = max(SD_OF_MEAN_DEVIATION * self._deviation, SMALLEST_SD)
         score = (math.log(value) - self._centre) / sd
         if score <= limit:
             self._in_a_row = 0
             return None
         self._in_a_row += 1
-        if self._in_a_row > _MOST_IN_A_ROW:
+        if self._in_a_row > MOST_IN_A_ROW:
             self._seen = self._in_a_row = 0  # learn anew
             return None
         return f"the gradient norm is {value:.3g}, {score:.0f} sd above the usual {math.exp(self._centre):.3g}"
@@ -93,12 +94,12 @@ class StepGate:
             return
         x = math.log(value)
         self._seen += 1
-        weight = max(1 / self._seen, 1 / _MEMORY)
+        weight = max(1 / self._seen, 1 / MEMORY)
         if self._seen == 1:
             self._centre, self._deviation = x, 0.0
             return
         # One large norm below the limit moves what is usual by no more than three deviations would.
-        largest = 3 * self._deviation if self._seen > _WARM_UP else math.inf
+        largest = 3 * self._deviation if self._seen > WARM_UP else math.inf
         gap = max(-largest, min(largest, x - self._centre))
         self._centre += weight * gap
         self._deviation += weight * (abs(gap) - self._deviation)

@@ -91,6 +91,44 @@ def test_a_poisoned_batch_is_as_if_its_update_had_never_happened(settings: dict[
     assert left_out == [5]
 
 
+def test_the_device_leaves_out_an_update_as_the_host_would(tmp_path: Path):
+    settings = {"kind": InOrder, "max_steps": 12, "optim": "adamw_torch_fused"}
+    guarded = trainer(tmp_path / "a", data=data(12, poisoned=(5,)), **settings)
+    sink = ListSink()
+    watched(guarded, tmp_path, actions=[SkipStep(on_device=True)], sinks=[sink])
+    guarded.train()
+    reference = trainer(tmp_path / "b", data=data(12), **settings)
+    reference.add_callback(WithoutUpdateOf(5))
+    reference.train()
+    assert weights_hash(guarded.model) == weights_hash(reference.model)
+    assert optimizer_hash(guarded) == optimizer_hash(reference)
+    (record,) = actions_in(tmp_path)
+    assert (record["do"], record["outcome"], record["details"]["step"]) == ("skip_step", "done", 5)
+    found = samples(tmp_path)
+    assert [sample.step for sample in found if sample.meta] == [5]
+    assert all("update_left_out" not in sample.metrics for sample in found), "it is no signal to be judged"
+    assert all("update_left_out" not in sample.metrics for sample in sink.samples)
+
+
+def test_the_device_stops_leaving_out_where_the_budget_is_used_up(tmp_path: Path):
+    run = trainer(
+        tmp_path, data=data(30, poisoned=(3, 5, 7, 15)), kind=InOrder, max_steps=30, optim="adamw_torch_fused"
+    )
+    watched(run, tmp_path, actions=[SkipStep(on_device=True, at_most=3, per_steps=100)])
+    run.train()
+    outcomes = [record["outcome"] for record in actions_in(tmp_path)]
+    assert outcomes == ["done", "done", "done", "over budget: 3 in 100 steps"]
+    assert not all(parameter.isfinite().all() for parameter in run.model.parameters())
+
+
+def test_without_a_fused_optimizer_the_host_decides_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    run = trainer(tmp_path, data=data(12, poisoned=(5,)), kind=InOrder, max_steps=12, optim="adamw_torch")
+    watched(run, tmp_path, actions=[SkipStep(on_device=True)])
+    run.train()
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())
+    assert "skip_step: on_device needs a fused optimizer and no gradient scaler; the host decides" in caplog.text
+
+
 def test_without_the_action_one_poisoned_batch_destroys_the_model(tmp_path: Path):
     bare = trainer(tmp_path, data=data(8, poisoned=(5,)), kind=InOrder)
     watched(bare, tmp_path)

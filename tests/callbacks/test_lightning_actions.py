@@ -119,6 +119,24 @@ def test_a_poisoned_batch_is_as_if_its_update_had_never_happened(options: dict[s
     assert left_out == [5]
 
 
+class Fused(Poisonable):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=1e-2, fused=True)
+
+
+@pytest.mark.parametrize("clip", [0.5, None])
+def test_the_device_leaves_out_an_update_as_the_host_would(clip: float | None, tmp_path: Path):
+    guard = monitor(tmp_path, SkipStep(on_device=True))
+    poisoned = data(12, poisoned=(5,))
+    guarded, model = run(tmp_path, poisoned, guard, model=Fused(), max_steps=12, gradient_clip_val=clip)
+    without = WithoutUpdateOf(5)
+    reference, other = run(tmp_path, data(12), without, model=Fused(), max_steps=12, gradient_clip_val=clip)
+    assert fingerprint(model) == fingerprint(other)
+    assert moments(guarded) == moments(reference)
+    (record,) = actions_in(tmp_path)
+    assert (record["outcome"], record["details"]["step"]) == ("done", 5)
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_after_going_back_the_run_is_the_one_that_never_saw_the_data_that_led_into_it(accumulate: int, tmp_path: Path):
     size = 4 * accumulate
