@@ -219,6 +219,8 @@ class Monitor:
         is_left_out = UPDATE_LEFT_OUT in sample.metrics and sample.metrics[UPDATE_LEFT_OUT] == 1.0
         if UPDATE_LEFT_OUT in sample.metrics:
             sample = _without_flag(sample)
+        if self.decider is not None and UPDATE_LEFT_OUT in (sample.meta or {}):
+            self.decider.left_out(sample.step)
         seen = self._announced.carried_by(sample)
         events = self._detect(seen)
         if self._log is not None:

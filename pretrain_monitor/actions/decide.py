@@ -20,6 +20,8 @@ _LOOK_EVERY_S = 1.0
 DRY_RUN, PAUSED, REFUSED, OVER_BUDGET = "dry run", "paused", "refused", "over budget"
 # In this order for one incident: what was good is kept before anything is changed.
 _FIRST_TO_LAST = ("checkpoint", "rewind", "lower_lr", "stop")
+_CHANGES = ("rewind", "lower_lr", "stop")
+_REMEMBERED = 1000
 
 
 class Good(NamedTuple):
@@ -64,6 +66,8 @@ class Decider:
         )
         self._skip_step = next((action for action in actions if action.do == "skip_step"), None)
         self._left_out: deque[int] = deque()
+        self._harmless: deque[int] = deque(maxlen=_REMEMBERED)
+        self._gone_back_to: set[int] = set()
         self._is_dry_run = is_dry_run
         self._pause_file = pause_file
         self._done: dict[int, deque[int]] = {place: deque() for place in range(len(self._actions))}
@@ -80,6 +84,8 @@ class Decider:
             for place, action in enumerate(self._actions):
                 incident = event.incident
                 is_new = (place, incident.id) not in self._about
+                if action.do in _CHANGES and self._is_harmless(incident):
+                    continue
                 if is_new and action.is_for(incident.kind, incident.severity):
                     self._about.add((place, incident.id))
                     decisions += self._decide(place, action, incident, event.step)
@@ -115,6 +121,8 @@ class Decider:
 
     def rewound(self, step: int) -> None:
         """The run has gone back to ``step``: budgets go on from there, for the same may happen again."""
+        self._gone_back_to.add(step)
+        self._harmless.clear()
         self._about.clear()
         for steps in self._done.values():
             for place, done_at in enumerate(steps):
@@ -143,9 +151,20 @@ class Decider:
         done.append(step)
         return [Decision(order, None)]
 
+    def left_out(self, step: int) -> None:
+        """The update of ``step`` did not happen."""
+        self._harmless.append(step)
+
+    def _is_harmless(self, incident: Incident) -> bool:
+        """Whether all that it is about is updates that did not happen: the weights never saw them."""
+        first = incident.evidence.get("first_nonfinite")
+        steps = {incident.onset_step, incident.peak_step} if first is None else {int(first["step"])}
+        return steps.issubset(self._harmless)
+
     def _good(self, action: Any, incident: Incident) -> Good | None:
         """The checkpoint to go back to, or to keep."""
-        last = incident.onset_step - 1
+        # A loss that is high at its step was computed before the update of that step: it was the one before that hurt.
+        last = incident.onset_step - 2
         back = getattr(action, "back_steps", 0)
         found = self.checkpoint_before(last - back) if back and last >= back else None
         found = found or self.checkpoint_before(last)
@@ -153,6 +172,9 @@ class Decider:
         if found is None and first_nonfinite is not None:
             # It had been restless for long. Weights from before they were destroyed are better than none.
             found = self.checkpoint_before(int(first_nonfinite["step"]) - 1)
+        if found is not None and action.do == "rewind" and found.step in self._gone_back_to:
+            # From there it went wrong again: what was wrong may have been in it.
+            found = self.checkpoint_before(found.step - 1) or found
         return found
 
     def _beyond(self, action: Any, order: Order) -> list[Decision]:

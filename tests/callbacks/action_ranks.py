@@ -120,7 +120,7 @@ def main() -> None:
     dist.init_process_group("gloo")
     loop("skip", SkipStep(), poisoned=12)
     loop("rewind", Rewind(skip_steps=8), poisoned=18)
-    loop("stop", Stop(exit_status=9), SkipStep(), poisoned=18)
+    loop("stop", Stop(exit_status=9), poisoned=18)
     loop("fails", Rewind(), poisoned=18)
     paused()
     hugging_face()

@@ -255,7 +255,7 @@ def test_the_last_good_checkpoint_is_kept_from_rotation_and_one_is_saved(tmp_pat
 
 def test_a_training_is_stopped_with_a_checkpoint_and_the_exit_status_that_was_chosen(tmp_path: Path):
     run = trainer(tmp_path, data=data(20, poisoned=(7,)), kind=InOrder, max_steps=20)
-    callback = watched(run, tmp_path, actions=[SkipStep(), Stop(exit_status=75)])
+    callback = watched(run, tmp_path, actions=[Stop(exit_status=75)])
     with pytest.raises(SystemExit) as ended:
         run.train()
     assert ended.value.code == 75
@@ -280,7 +280,7 @@ def test_the_learning_rate_is_lowered_and_comes_back_along_a_line(tmp_path: Path
             lr_scheduler_type="cosine",
             warmup_steps=0,
         )
-        watched(run, tmp_path / folder, actions=[SkipStep(), *actions])
+        watched(run, tmp_path / folder, actions=actions)
         run.train()
         rates[folder] = column(tmp_path / folder, "learning_rate")
         scheduled = logged(run, "learning_rate")
