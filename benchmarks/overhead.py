@@ -6,7 +6,10 @@ spent in its hooks on the training thread, which no noise can hide. A detector t
 in the long run, so the hooks are told twice: over the first 50 steps of a run, and after the detector alone was given
 700 samples. Ratio and share of a step are those of the long run.
 
-    python benchmarks/overhead.py [--framework hf|lightning|loop] [--pairs N] [--size large|small]
+With ``--all`` the monitored trainings have messages and actions on too; what these cost is the difference between the
+hooks of both tables.
+
+    python benchmarks/overhead.py [--framework hf|lightning|loop] [--pairs N] [--size large|small] [--all]
 """
 
 from __future__ import annotations
@@ -39,7 +42,15 @@ SIZES = {
 SETTLE = 5  # first steps of each training, left out
 EARLY_STEPS = 50
 SEEN = 700  # samples after which the early rules are over and all gains have settled
-QUIET = {"console": {"enabled": False}}
+QUIET: dict[str, Any] = {"console": {"enabled": False}}
+ALL: dict[str, Any] = {
+    "notify": {"urls": ["json://127.0.0.1:9/nobody"], "digest_minutes": 60.0},
+    "actions": [
+        {"do": "skip_step", "extreme_sd": 12.0},
+        {"do": "checkpoint", "save": False},
+        {"do": "rewind", "then": "tell"},
+    ],
+}
 
 
 class Measured(NamedTuple):
@@ -206,6 +217,7 @@ def train_loop(size: dict[str, Any], run_dir: Path | None, seen: int = SEEN) -> 
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     monitor = LoopMonitor(run_dir, QUIET) if run_dir is not None else None
     report = meter.wrap(monitor.step) if monitor is not None else None
+    should_skip = meter.wrap(monitor.should_skip) if monitor is not None else lambda norm: False
     if monitor is not None:
         clock.monitor = monitor.monitor
         # It also listens to optimizer.step().
@@ -217,7 +229,8 @@ def train_loop(size: dict[str, Any], run_dir: Path | None, seen: int = SEEN) -> 
         loss = model(**batch)["loss"]
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        if not should_skip(norm):
+            optimizer.step()
         if report is not None:
             report(loss=loss, grad_norm=norm, optimizer=optimizer, tokens=batch["input_ids"].numel())
         optimizer.zero_grad()
@@ -256,9 +269,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--framework", choices=list(TRAININGS), help="one of them; all by default")
     parser.add_argument("--size", choices=list(SIZES), help="one of them; both by default")
     parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--all", action="store_true", help="with messages and actions on")
     arguments = parser.parse_args(argv)
     warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
+    if arguments.all:
+        QUIET.update(ALL)
     parameters = {name: sum(p.numel() for p in GPT(**size["model"]).parameters()) for name, size in SIZES.items()}
     print("parameters:", ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in parameters.items()))
     print("framework  model   bare step   paired difference [quartiles]   hooks at first   in the long run, of a step")
