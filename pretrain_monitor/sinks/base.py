@@ -7,7 +7,7 @@ from typing import Any
 
 from ..actions.orders import ActionRecord
 from ..config import ConfigError
-from ..telemetry import Event, Sample
+from ..telemetry import Event, Sample, Severity
 
 # Duck-typed on purpose: a sink implements only what it uses of on_sample(sample), on_event(event), on_action(record),
 # on_end(step, reason), close(), and on_tick(), which comes about once a second whatever else happens.
@@ -44,6 +44,19 @@ def _has_a_method(sink: Any) -> bool:
         return any(callable(getattr(sink, name, None)) for name in _METHODS)
     except Exception:
         return True  # one that cannot even be looked at is told of, and left out, when the run starts
+
+
+def checked_severity(sink: str, severity: str) -> Severity:
+    """The severity a user gave to a sink.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    try:
+        return Severity(severity)
+    except ValueError:
+        allowed = ", ".join(Severity)
+        raise ConfigError(f"{sink}: unknown minimum_severity {severity!r}; choose one of {allowed}") from None
 
 
 class ListSink:
