@@ -323,13 +323,16 @@ class Nothing:
         return "<Nothing>"
 
 
+METHODS = "on_sample, on_event, on_action, on_end, on_tick, on_handover, close"
+
+
 @pytest.mark.parametrize(
     ("sinks", "line"),
     [
-        ([None], "sinks[0] = None is no sink: it has none of on_sample, on_event, on_action, on_end, on_tick, close"),
+        ([None], f"sinks[0] = None is no sink: it has none of {METHODS}"),
         (
             [ListSink(), Nothing()],
-            "sinks[1] = <Nothing> is no sink: it has none of on_sample, on_event, on_action, on_end, on_tick, close",
+            f"sinks[1] = <Nothing> is no sink: it has none of {METHODS}",
         ),
         ([ListSink], "sinks[0] is the class ListSink: give an object of it, ListSink(...)"),
         (5, "sinks takes a list of sinks, got 5"),

@@ -10,10 +10,12 @@ from ..config import ConfigError
 from ..telemetry import Event, Sample, Severity
 
 # Duck-typed on purpose: a sink implements only what it uses of on_sample(sample), on_event(event), on_action(record),
-# on_end(step, reason), close(), and on_tick(), which comes about once a second whatever else happens.
+# on_end(step, reason), close(), and on_tick(), which comes about once a second whatever else happens. All of them are
+# called in a thread of the sink's own. on_handover() is called in the thread of the training, before each hand-over,
+# for what can only be found or used there; it has to return at once.
 Sink = Any
 
-_METHODS = ("on_sample", "on_event", "on_action", "on_end", "on_tick", "close")
+_METHODS = ("on_sample", "on_event", "on_action", "on_end", "on_tick", "on_handover", "close")
 
 
 def checked_sinks(sinks: Any) -> tuple[Sink, ...]:

@@ -52,6 +52,7 @@ class SinkThread:
         self._on_action = getattr(sink, "on_action", None)
         self._on_end = getattr(sink, "on_end", None)
         self._on_tick = getattr(sink, "on_tick", None)
+        self._on_handover = getattr(sink, "on_handover", None)
         self._next_tick = 0.0
         self._queue: deque[_Item] = deque()
         self._lock = threading.RLock()  # a signal handler that ends the run may come in between
@@ -62,7 +63,9 @@ class SinkThread:
         self._thread.start()
 
     def put(self, sample: Sample | None, events: list[Event]) -> None:
-        """Hand over a sample and its events; returns at once, whatever the sink does."""
+        """Hand over a sample and its events; returns at once, whatever the sink does in its own thread."""
+        if self._on_handover is not None and not self.is_broken:
+            self._hand_over()
         if self.is_broken or (self._on_sample is None and not events):
             return
         with self._lock:
@@ -108,6 +111,13 @@ class SinkThread:
                 self.name,
                 self.dropped_samples,
             )
+
+    def _hand_over(self) -> None:
+        try:
+            self._on_handover()  # type: ignore[misc]
+        except Exception:
+            self.is_broken = True
+            logger.exception("sink %s failed and is switched off; training goes on", self.name)
 
     def _drop_oldest_sample(self) -> None:
         for position, item in enumerate(self._queue):
