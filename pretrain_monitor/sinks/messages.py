@@ -62,7 +62,7 @@ class Words:
         incident, told = telling.incident, telling.told
         key = f"{incident.id}/{_state(telling)}"
         if telling.news is News.OVER and told is not None:
-            ending = f"{words(incident.kind)} at step {incident.onset_step:,}: {_OUTCOMES[incident.status]}"
+            ending = f"{words(incident.kind)} at step {incident.onset_step:,}: {OUTCOMES[incident.status]}"
             return self._message(key, _level_of_ending(incident), ending, [closing_line(incident, told)], incident)
         if telling.news is News.OTHER:
             return self._message(key, incident.severity.value, headline(incident), [update_line(incident)], incident)
@@ -83,7 +83,7 @@ class Words:
         worst = max(incident.severity for incident in incidents)
         lines = [
             f"{incident.severity.value}: {words(incident.kind)} at step {incident.onset_step:,} "
-            f"({_OUTCOMES[incident.status]}): {incident.message}"
+            f"({OUTCOMES[incident.status]}): {incident.message}"
             for incident in in_order(incidents)[-_MAX_LISTED:]
         ]
         if len(incidents) > _MAX_LISTED:
@@ -117,7 +117,7 @@ class Words:
         return Message(key, level, shorten(f"{self._run}: {title}", 200), "\n".join(said), None, incident)
 
 
-_OUTCOMES = {
+OUTCOMES = {
     Status.OPEN: "still open",
     Status.RECOVERED: "recovered",
     Status.PERSISTENT: "did not come back",
