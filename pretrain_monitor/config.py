@@ -75,6 +75,41 @@ class NotifyConfig(BaseModel):
     pictures: bool = Field(True, description="send the curves along where the service takes pictures")
 
 
+class TrackersConfig(BaseModel):
+    """What is written into the experiment tracker that the program uses already."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    enabled: bool = Field(False, description="in wandb, trackio, MLflow and Lightning loggers, whichever has a run")
+    every_steps: int = Field(50, ge=1, description="between two points of a curve")
+    minimum_severity: Literal["info", "warning", "critical"] = "warning"
+
+
+class JsonLinesConfig(BaseModel):
+    """Lines of JSON on standard output, for whatever collects the logs of a cluster."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    enabled: bool = False
+    minimum_severity: Literal["info", "warning", "critical"] = "info"
+    samples_every: int | None = Field(None, ge=1, description="also every so many samples; null: none")
+
+
+class PrometheusConfig(BaseModel):
+    """A textfile for node_exporter."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    path: str | None = Field(None, description="of the file, ending in .prom; null: none")
+    every_s: float = Field(15.0, ge=1, le=3600, description="seconds between two writes")
+
+    @model_validator(mode="after")
+    def _has_a_name_that_is_read(self) -> PrometheusConfig:
+        if self.path is not None and not self.path.endswith(".prom"):
+            raise ValueError(f"path = {shorten(repr(self.path))}: node_exporter reads files that end in .prom")
+        return self
+
+
 class ProbeSchedule(BaseModel):
     """When probes are run.
 
@@ -178,6 +213,9 @@ class MonitorConfig(BaseModel):
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     console: ConsoleConfig = ConsoleConfig()
     notify: NotifyConfig = NotifyConfig()
+    trackers: TrackersConfig = TrackersConfig()
+    json_lines: JsonLinesConfig = JsonLinesConfig()
+    prometheus: PrometheusConfig = PrometheusConfig()
 
     @model_validator(mode="after")
     def _has_actions_that_go_together(self) -> MonitorConfig:

@@ -102,6 +102,7 @@ class Monitor:
         self._forks = _forks
         self.decider: Decider | None = None  # where there is anything to be done
         self._orders: list[Order] = []
+        self.loggers: Sequence[Any] = ()  # of the trainer, where it has any with ``log_metrics``
         # Told of events in the thread of the training, before the next step; sinks are told later, in their own.
         self.listeners: list[Callable[[list[Event]], None]] = []
 
@@ -414,6 +415,9 @@ class Monitor:
             self._guarded("the terminal failed", self._open_console, run_dir),
             self._guarded("TensorBoard failed", self._open_panels, run_dir, summary_writer, step),
             self._guarded("messages failed", self._open_notify, run_dir, step),
+            self._guarded("trackers failed", self._open_trackers),
+            self._guarded("lines of JSON failed", self._open_json_lines),
+            self._guarded("the Prometheus file failed", self._open_prometheus),
         )
         return [*self._user_sinks, *(sink for sink in built_in if sink is not None)]
 
@@ -437,6 +441,31 @@ class Monitor:
         from .sinks.notify import NotifySink
 
         return NotifySink(self.config.notify, run_dir, is_fresh=step == 0, closing_s=self.config.sink_timeout_s)
+
+    def _open_trackers(self) -> Sink:
+        settings = self.config.trackers
+        if not settings.enabled:
+            return None
+        from .sinks.trackers import TrackerSink
+
+        return TrackerSink(self.loggers, every_steps=settings.every_steps, minimum_severity=settings.minimum_severity)
+
+    def _open_json_lines(self) -> Sink:
+        settings = self.config.json_lines
+        if not settings.enabled:
+            return None
+        from .sinks.json_lines import JsonLinesSink
+
+        return JsonLinesSink(minimum_severity=settings.minimum_severity, samples_every=settings.samples_every)
+
+    def _open_prometheus(self) -> Sink:
+        settings = self.config.prometheus
+        if settings.path is None:
+            return None
+        from .sinks.prometheus import PrometheusSink
+
+        run = None if self.run_dir is None else {"run": self.run_dir.absolute().name}
+        return PrometheusSink(settings.path, every_s=settings.every_s, labels=run)
 
     def _detect(self, sample: Sample) -> list[Event]:
         if self._detection_failed:

@@ -70,4 +70,6 @@ class ActionRecord:
         fields = {name: record[name] for name in cls.__dataclass_fields__}
         if type(fields["step"]) is not int or not isinstance(fields["details"], Mapping):
             raise TypeError("no record of an action")
+        if not all(isinstance(fields[name], str) for name in ("do", "outcome", "reason", "incident")):
+            raise TypeError("what was done is said in words")
         return cls(**fields)

@@ -126,6 +126,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         self._saved_step = None
         try:
             self._clipping.attach(trainer, pl_module)
+            self.monitor.loggers = [one for one in trainer.loggers if callable(getattr(one, "log_metrics", None))]
             self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
             self._domains.attach(language_model_in(pl_module), self._step)
             went_back = functools.partial(self._went_back, trainer, pl_module)

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any, TextIO
 
+from ..actions.orders import ActionRecord
+from ..actions.words import action_title
 from ..config import ConfigError
 from ..printable import shorten
 from ..telemetry import Change, Event, Sample, spell_nonfinite
@@ -18,7 +20,7 @@ _MAX_NAME = 200
 
 
 class JsonLinesSink:
-    """Writes each change of an incident, and samples if asked for, as one line of JSON without NaN.
+    """Writes changes of incidents, what was done about them, the end, and samples if asked for: a line of JSON each.
 
     >>> sink = JsonLinesSink(sys.stdout, samples_every=2)
     >>> for step in (1, 2):
@@ -60,6 +62,14 @@ class JsonLinesSink:
         else:
             self._told.add(event.incident_id)
         self._write(_incident_line(event))
+
+    def on_action(self, record: ActionRecord) -> None:
+        facts = {"do": record.do, "outcome": record.outcome, "incident": record.incident}
+        text = {"title": shorten(action_title(record), _MAX_TEXT), "reason": shorten(record.reason, _MAX_TEXT)}
+        self._write(_json({"source": _SOURCE, "type": "action", "step": record.step, **facts, **text}))
+
+    def on_end(self, step: int | None, reason: str) -> None:
+        self._write(_json({"source": _SOURCE, "type": "end", "step": step, "reason": shorten(reason, _MAX_TEXT)}))
 
     def _write(self, line: str) -> None:
         stream = sys.stdout if self._stream is None else self._stream

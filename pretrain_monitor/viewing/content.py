@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..actions.orders import ActionRecord
 from ..announcing import Announcement
 from ..telemetry import Event, Incident, Sample, in_order
 from .domains import DomainResults
@@ -37,6 +38,7 @@ class RunContent:
         self.times = Series()
         self.domains = DomainResults()
         self.announcements: list[Announcement] = []
+        self.actions: list[ActionRecord] = []
         self.sessions: list[Session] = []
         self.end: End | None = None
         self.samples = 0
@@ -126,6 +128,11 @@ class RunContent:
         self.announcements.append(announcement)
         del self.announcements[:-_MOST_ANNOUNCEMENTS]
 
+    def add_action(self, action: ActionRecord) -> None:
+        self._changed()
+        self.actions.append(action)
+        del self.actions[:-_MOST_ANNOUNCEMENTS]
+
     def begin_session(self, after_step: int | None, time: float | None) -> None:
         """A process goes on after ``after_step``, and what the log holds past it is void; None: nothing is."""
         self._changed()
@@ -154,6 +161,7 @@ class RunContent:
         }
         self._event_count = sum(map(len, self._events.values()))
         self.announcements = [said for said in self.announcements if said.said_after <= after]
+        self.actions = [action for action in self.actions if action.step <= after]
         self.domains.supersede(after)
 
     def tokens_at(self, steps: Any) -> Floats:

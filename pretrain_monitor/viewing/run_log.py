@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..records import RunLogTail, announcement_of, event_of, record_of, sample_of
+from ..records import RunLogTail, action_of, announcement_of, event_of, record_of, sample_of
 from . import cache
 from .content import RunContent
 from .finite import finite
@@ -134,6 +134,11 @@ class RunLogFollower:
             if said is None:
                 return False
             content.add_announcement(said)
+        elif kind == "action":
+            action = action_of(record)
+            if action is None:
+                return False
+            content.add_action(action)
         elif kind == "run":
             self._begin(record)
         elif kind == "end":

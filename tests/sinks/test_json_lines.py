@@ -10,6 +10,7 @@ from rich.progress import Progress
 from test_telemetry import an_incident
 
 from pretrain_monitor import Event, Incident, Sample, Severity
+from pretrain_monitor.actions.orders import ActionRecord
 from pretrain_monitor.config import ConfigError
 from pretrain_monitor.sinks.json_lines import JsonLinesSink
 from pretrain_monitor.telemetry import Change
@@ -150,3 +151,20 @@ def test_settings_that_cannot_be_used_are_refused():
         JsonLinesSink(minimum_severity="bad")
     with pytest.raises(ConfigError, match="samples_every=0"):
         JsonLinesSink(samples_every=0)
+
+
+def test_what_was_done_and_how_the_run_ended_are_lines_too():
+    stream = io.StringIO()
+    sink = JsonLinesSink(stream)
+    details = {"from_step": 520, "to_step": 400}
+    sink.on_action(ActionRecord(400, 0.0, "rewind", "done", "loss became NaN", "loss-512", details))
+    sink.on_end(900, "crashed: ValueError")
+    action, end = map(json.loads, stream.getvalue().splitlines())
+    assert (action["type"], action["do"], action["outcome"], action["incident"]) == (
+        "action",
+        "rewind",
+        "done",
+        "loss-512",
+    )
+    assert action["title"] == "went back from step 520 to the checkpoint of step 400"
+    assert (end["type"], end["step"], end["reason"]) == ("end", 900, "crashed: ValueError")

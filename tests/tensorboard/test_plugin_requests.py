@@ -261,6 +261,8 @@ HOSTILE_RECORDS = [
     '{"type":"end","step":9,"time":NaN,"reason":{"a":[1]}}',
     '{"type":"sample","step":4611686018427387903,"metrics":{"loss":1.0},"time":1}',
     '{"type":"announcement","step":1,"from_step":1e999,"what":"x","text":5}',
+    '{"type":"action","step":1,"time":1,"do":["x"],"outcome":1,"reason":null,"incident":"","details":{}}',
+    '{"type":"action","step":1,"time":1,"do":"rewind","outcome":"done","reason":"","incident":"","details":{"to_step":{}}}',
     "[" * 5000,
 ]
 

@@ -11,6 +11,7 @@ import pytest
 from curves import healthy_run, samples
 
 from pretrain_monitor import Monitor, Sample, replay
+from pretrain_monitor.actions.orders import Order
 from pretrain_monitor.lines import line, sample_line
 from pretrain_monitor.records import read_samples
 from pretrain_monitor.telemetry import Severity
@@ -111,6 +112,23 @@ def test_what_a_resumed_session_takes_back_is_gone(tmp_path: Path):
     ]
     assert [one.id for one in content.incidents] == [one.id for one in replay(path)]
     assert [session.after_step for session in content.sessions] == [0, 600]
+
+
+def test_what_was_done_about_incidents_is_there_and_what_was_undone_is_not(tmp_path: Path):
+    monitor = Monitor(tmp_path, {**QUIET, "actions": [{"do": "rewind"}]})
+    monitor.start()
+    for sample in troubled(300):
+        monitor.observe(sample)
+        if sample.step == 200:
+            monitor.record_action(Order("skip_step", 200, "why", details={"step": 200}), "done")
+    details = {"from_step": 300, "to_step": 250, "checkpoint": "x", "skip_steps": 0}
+    monitor.rewind(Order("rewind", 300, "it diverged", "loss-280", details), 250)
+    monitor.finish()
+    content = read_all(tmp_path / "run.jsonl").content
+    assert [(action.step, action.do, action.outcome) for action in content.actions] == [
+        (200, "skip_step", "done"), (250, "rewind", "done")
+    ]  # fmt: skip
+    assert content.last_step == 250
 
 
 def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path):

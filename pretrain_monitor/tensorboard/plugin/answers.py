@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...actions.orders import ActionRecord
+from ...actions.words import action_title
+from ...printable import shorten
 from ...telemetry import Event, Incident
 from ...viewing.coincidence import RunIncidents, coincidences
 from ...viewing.content import RunContent
@@ -56,9 +59,14 @@ def one_run(library: Library, name: str, known: str = "") -> dict[str, Any]:
             "incidents": [_listed(one) for one in _most_important(incidents)],
             "incident_count": len(incidents),
             "announcements": [said.to_json() for said in content.announcements[-500:]],
+            "actions": [_acted(action) for action in content.actions[-500:]],
             "sessions": [[session.after_step, session.time] for session in content.sessions[-200:]],
             "rounds": content.domains.steps(),
         }
+
+
+def _acted(action: ActionRecord) -> dict[str, Any]:
+    return {"step": action.step, "do": action.do, "is_done": action.is_done, "text": shorten(action_title(action), 300)}
 
 
 def series(library: Library, name: str, query: Mapping[str, str]) -> dict[str, Any]:

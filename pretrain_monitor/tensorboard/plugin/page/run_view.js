@@ -175,7 +175,8 @@ export class RunView {
     const rounds = this.about.rounds.map(step => ({step, label: `probes at step ${whole(step)}`, isProbe: true}));
     const said = this.about.announcements.map(one => ({step: one.from_step ?? one.step, label: `from step ${whole(one.from_step ?? one.step)}: ${one.text}`, isProbe: false}));
     const sessions = this.about.sessions.filter(([step]) => step > 0).map(([step]) => ({step, label: `resumed after step ${whole(step)}`, isProbe: false}));
-    return [...rounds, ...said, ...sessions].filter(tick => tick.step >= first && tick.step <= last);
+    const done = this.about.actions.map(one => ({step: one.step, label: `step ${whole(one.step)}: ${one.text}`, isProbe: false}));
+    return [...rounds, ...said, ...sessions, ...done].filter(tick => tick.step >= first && tick.step <= last);
   }
 
   choose(id) {
