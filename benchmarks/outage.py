@@ -1,9 +1,9 @@
 """A service for messages is down for half an hour: what that costs the run, and what arrives afterwards.
 
-A run with an incident every so many steps is observed beside a webhook that fails, limits the rate, or never answers, for
-as long as asked for; then it takes what it is given. Told are the median and the 99.9th percentile of the time for which
-a step holds the training thread, during the outage and with no address at all, resident memory, and whether what arrives
-is in order and there once.
+A run with an incident every so many steps is observed beside a webhook that fails, limits the rate, or never answers,
+for as long as asked for; then it takes what it is given. Told are the median and the 99.9th percentile of the time for
+which a step holds the training thread, during the outage and with no address at all, resident memory, and whether what
+arrives is in order and there once.
 
     python -m benchmarks.outage [--minutes 30]
 """
@@ -117,9 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
         begun = [title for title in hook.taken if "NONFINITE" in title.upper() and "CRITICAL" in title]
         in_order = [int(title.rsplit(" ", 1)[1].replace(",", "")) for title in begun]
         is_right = before == 0 and in_order == sorted(set(in_order)) and in_order == incidents
-        print(
-            f"alerts: {len(incidents)}; arrived {len(in_order)}, {'in order and once' if is_right else 'NOT AS THEY SHOULD'}"
-        )
+        verdict = "in order and once" if is_right else "NOT AS THEY SHOULD"
+        print(f"alerts: {len(incidents)}; arrived {len(in_order)}, {verdict}")
     return 0 if is_right else 1
 
 
