@@ -42,7 +42,7 @@ STEPS, FAULT_AT, SAVE_EVERY = 600, 450, 25
 BATCH, CONTEXT = 16, 64
 PEAK_RATE, BURST = 2e-3, 100.0
 LASTS = {"overflow": 1, "shard": 40, "burst": 20, "none": 0}
-POLICY = [SkipStep(), Rewind(on=("warning", "critical"), skip_steps=100)]
+POLICY = [SkipStep(), Rewind(when=("warning", "critical"), skip_steps=100)]
 LIMIT = 1.01
 QUIET = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
 

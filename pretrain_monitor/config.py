@@ -325,6 +325,8 @@ def first_problem(error: ValidationError, settings: type[BaseModel]) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
         return f"unknown setting {path!r}; {hint}{others}"
+    if problem["type"] == "invalid_key":
+        return f"{path}: settings have names; YAML takes on, off, yes and no for true and false{others}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{path}: do is one of {', '.join(_tags_at(settings, problem['loc']))}{others}"
     if problem["type"] == "missing":

@@ -41,6 +41,7 @@ def test_a_mapping_a_file_and_a_config_say_the_same(tmp_path: Path):
         ({"schedule": [{"tokens": float("inf")}]}, "schedule.0.tokens = inf: input should be a finite number"),
         ({"schedule": [7]}, "schedule.0 = 7: input should be settings as key: value"),
         ({"schedule": {"step": 5}}, "schedule = {'step': 5}: input should be a list"),
+        ({"actions": [{"do": "stop", True: ["spike"]}]}, "YAML takes on, off, yes and no for true and false"),
         ([1, 2], "expected settings as key: value, got list"),
     ],
 )

@@ -9,22 +9,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from ..telemetry import Kind, Severity
 
-# What a rule is for: kinds of incident, or a severity and all above it.
-On = Literal[
+# When something is done: kinds of incident, or a severity and all above it.
+When = Literal[
     "nonfinite", "divergence", "spike", "level_shift", "drift", "plateau", "grad_spike", "bad_batch", "noise_change",
     "lr_anomaly", "retention_loss", "warning", "critical",
 ]  # fmt: skip
 
-_FATAL: tuple[On, ...] = ("nonfinite", "divergence")
+_FATAL: tuple[When, ...] = ("nonfinite", "divergence")
+_MAY_BE_WARNINGS = ("spike", "level_shift", "drift", "lr_anomaly", "retention_loss", "bad_batch")
 _SEVERITIES = (Severity.WARNING.value, Severity.CRITICAL.value)
 
 
 def _listed(value: Any) -> Any:
-    # `on: critical` means the same as a list of one.
+    # `when: critical` means the same as a list of one.
     return (value,) if isinstance(value, str) else value
 
 
-Rules = Annotated[tuple[On, ...], BeforeValidator(_listed), Field(min_length=1)]
+Rules = Annotated[tuple[When, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class _Action(BaseModel):
@@ -37,7 +38,7 @@ class _Action(BaseModel):
     @property
     def rules(self) -> frozenset[str]:
         """Kinds of incident that it is done about, severities spelled out as none."""
-        return frozenset(getattr(self, "on", ()))
+        return frozenset(getattr(self, "when", ()))
 
     def is_for(self, kind: Kind, severity: Severity) -> bool:
         return kind.value in self.rules or any(severity >= name for name in _SEVERITIES if name in self.rules)
@@ -47,7 +48,7 @@ class Checkpoint(_Action):
     """Keep the last checkpoint from before the onset from being rotated away, and save one now."""
 
     do: Literal["checkpoint"] = "checkpoint"
-    on: Rules = ("warning",)
+    when: Rules = ("warning",)
     keep: bool = Field(True, description="the last one from before the onset")
     save: bool = Field(True, description="one now")
 
@@ -56,7 +57,7 @@ class Stop(_Action):
     """End the training as if it had come to its end, with a checkpoint."""
 
     do: Literal["stop"] = "stop"
-    on: Rules = _FATAL
+    when: Rules = _FATAL
     save: bool = Field(True, description="a checkpoint before it ends")
     exit_status: int | None = Field(
         None, ge=0, le=255, description="of the process; none: the program goes on after the training"
@@ -67,7 +68,7 @@ class LowerLearningRate(_Action):
     """Multiply the learning rate, and let it come back slowly."""
 
     do: Literal["lower_lr"] = "lower_lr"
-    on: Rules = ("divergence",)
+    when: Rules = ("divergence",)
     factor: float = Field(0.5, gt=0, lt=1)
     hold_steps: int = Field(0, ge=0, description="steps before it begins to come back")
     ramp_steps: int = Field(1000, ge=0, description="steps in which it comes back; 0: never")
@@ -99,7 +100,7 @@ class Rewind(_Action):
     """
 
     do: Literal["rewind"] = "rewind"
-    on: Rules = _FATAL
+    when: Rules = _FATAL
     preset: Literal["palm"] | None = None
     back_steps: int = Field(0, ge=0, description="so many steps at least between checkpoint and onset, if there is one")
     skip_steps: int = Field(
@@ -139,14 +140,19 @@ def contradiction(actions: Sequence[Any]) -> str | None:
     ):
         for rules in seen.get(one, ()):
             for others in seen.get(other, ()):
-                if both := _spelled_out(rules) & _spelled_out(others):
+                if both := (_spelled_out(rules) & others) | (rules & _spelled_out(others)):
                     return f"{one} and {other} are both there for {_named(both)}: {advice}"
     return None
 
 
 def _spelled_out(rules: Iterable[str]) -> frozenset[str]:
-    rules = frozenset(rules)
-    return rules | {Severity.CRITICAL.value} if Severity.WARNING.value in rules else rules
+    """With the kinds of incident that a severity may stand for."""
+    found = set(rules)
+    if Severity.WARNING.value in found:
+        found |= {Severity.CRITICAL.value, *_MAY_BE_WARNINGS}
+    if Severity.CRITICAL.value in found:
+        found |= {*_FATAL, Kind.RETENTION_LOSS.value}
+    return frozenset(found)
 
 
 def _named(rules: Iterable[str]) -> str:

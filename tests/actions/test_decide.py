@@ -45,7 +45,7 @@ def test_an_action_is_taken_once_for_an_incident_when_it_becomes_one_to_act_on()
 
 
 def test_what_is_good_is_kept_before_anything_is_changed():
-    decider = a_decider(Stop(on="spike"), LowerLearningRate(on="spike"), Checkpoint(on="spike"))
+    decider = a_decider(Stop(when="spike"), LowerLearningRate(when="spike"), Checkpoint(when="spike"))
     assert [do for do, _ in told(decider, SPIKE)] == ["checkpoint", "lower_lr", "stop"]
 
 
@@ -84,7 +84,7 @@ def test_without_a_checkpoint_it_stops_or_tells():
 
 
 def test_a_budget_is_one_for_so_many_steps():
-    decider = a_decider(LowerLearningRate(on="spike", at_most=2, per_steps=100))
+    decider = a_decider(LowerLearningRate(when="spike", at_most=2, per_steps=100))
     outcomes = []
     for step in (10, 20, 30, 109, 110, 111, 300):
         incident = replace(SPIKE, id=f"loss-{step}", onset_step=step)
@@ -104,7 +104,7 @@ def test_going_back_does_not_renew_a_budget():
 
 
 def test_an_update_that_did_not_happen_is_no_reason_to_go_back_or_to_stop():
-    decider = a_decider(Checkpoint(on="nonfinite"), Rewind(), SkipStep())
+    decider = a_decider(Checkpoint(when="nonfinite"), Rewind(), SkipStep())
     decider.left_out(560)
     nan = replace(
         DIVERGED, kind=Kind.NONFINITE, peak_step=560, evidence={"first_nonfinite": {"step": 560, "value": "NaN"}}
@@ -129,16 +129,19 @@ def test_a_dry_run_and_a_pause_say_what_would_be_done(tmp_path: Path):
 @pytest.mark.parametrize(
     ("actions", "line"),
     [
-        ([{"do": "rewind"}, {"do": "stop", "on": "critical"}, {"do": "stop", "on": "critical"}], "stop is there twice"),
+        (
+            [{"do": "rewind"}, {"do": "stop", "when": "critical"}, {"do": "stop", "when": "critical"}],
+            "stop is there twice",
+        ),
         ([{"do": "rewind"}, {"do": "stop"}], "rewind and stop are both there for divergence, nonfinite: to stop when"),
         ([{"do": "rewind"}, {"do": "lower_lr"}], "rewind and lower_lr are both there for divergence: to lower"),
         ([{"do": "skip_step"}, {"do": "skip_step"}], "skip_step is there twice"),
         ([{"do": "rewound"}], "actions.0: do is one of checkpoint, stop, lower_lr, skip_step, rewind"),
-        ([{"on": ["spike"]}], "actions.0: do is one of checkpoint, stop, lower_lr, skip_step, rewind"),
+        ([{"when": ["spike"]}], "actions.0: do is one of checkpoint, stop, lower_lr, skip_step, rewind"),
         ([{"do": "stop", "exit_status": 256}], "actions.0.stop.exit_status = 256"),
         ([{"do": "lower_lr", "factor": 1.5}], "actions.0.lower_lr.factor = 1.5"),
-        ([{"do": "stop", "on": []}], "actions.0.stop.on = ()"),
-        ([{"do": "stop", "onn": "spike"}], "unknown setting 'actions.0.stop.onn'; did you mean 'on'?"),
+        ([{"do": "stop", "when": []}], "actions.0.stop.when = ()"),
+        ([{"do": "stop", "whenn": "spike"}], "unknown setting 'actions.0.stop.whenn'; did you mean 'when'?"),
         ({"do": "stop"}, "actions = {'do': 'stop'}: input should be a list"),
     ],
 )

@@ -92,7 +92,7 @@ def hugging_face() -> None:
         folder / "hf", data=data(80, poisoned=(18,), batch=2), kind=InOrder, max_steps=30, save_strategy="steps",
         save_steps=5, ddp_backend="gloo", per_device_train_batch_size=1,
     )  # fmt: skip
-    watched(run, folder / "hf", actions=[Rewind(), Checkpoint(on="nonfinite")])
+    watched(run, folder / "hf", actions=[Rewind(), Checkpoint(when="nonfinite")])
     run.train()
     write("hf", step=run.state.global_step, weights=digest(run.model), trail=[])
 
@@ -105,7 +105,7 @@ def lightning() -> None:
 
     place = folder / "lightning"
     made = lightning_trainer(
-        monitor(place, Rewind(), Checkpoint(on="nonfinite")), saving(place, 5), default_root_dir=str(place),
+        monitor(place, Rewind(), Checkpoint(when="nonfinite")), saving(place, 5), default_root_dir=str(place),
         enable_checkpointing=True, max_epochs=None, max_steps=30, devices=2, use_distributed_sampler=False,
         strategy=DDPStrategy(process_group_backend="gloo"),
     )  # fmt: skip

@@ -268,7 +268,7 @@ def test_a_training_is_stopped_with_a_checkpoint_and_the_exit_status_that_was_ch
 def test_the_learning_rate_is_lowered_and_comes_back_along_a_line(tmp_path: Path):
     rates = {}
     for folder, actions in (
-        ("a", [LowerLearningRate(on="nonfinite", factor=0.2, hold_steps=2, ramp_steps=8)]),
+        ("a", [LowerLearningRate(when="nonfinite", factor=0.2, hold_steps=2, ramp_steps=8)]),
         ("b", []),
     ):
         run = trainer(

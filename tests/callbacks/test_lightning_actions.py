@@ -233,7 +233,7 @@ def test_a_training_is_stopped_with_a_checkpoint_and_the_exit_status_that_was_ch
 
 
 def test_the_learning_rate_is_lowered_and_comes_back_along_a_line(tmp_path: Path):
-    watch = monitor(tmp_path, LowerLearningRate(on="nonfinite", factor=0.2, hold_steps=2, ramp_steps=8))
+    watch = monitor(tmp_path, LowerLearningRate(when="nonfinite", factor=0.2, hold_steps=2, ramp_steps=8))
     made, _ = run(tmp_path, data(30, poisoned=(10,)), watch, max_steps=30)
     rates = [sample.metrics["learning_rate"] for sample in read_run(tmp_path / "run")]
     share = [rate / (1e-2 * (step + 1) / 10) for step, rate in enumerate(rates)]

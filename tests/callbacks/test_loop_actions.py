@@ -112,7 +112,7 @@ def test_the_last_good_checkpoint_is_kept_and_one_is_saved(tmp_path: Path):
 
 
 def test_the_rate_is_lowered_for_a_scheduler_that_goes_by_the_present_rate(tmp_path: Path):
-    lower = LowerLearningRate(on="nonfinite", factor=0.5, ramp_steps=4)
+    lower = LowerLearningRate(when="nonfinite", factor=0.5, ramp_steps=4)
     loop = Loop(tmp_path, poisoned=(10,), actions=[lower])
     rates = [sample.metrics["learning_rate"] for sample in read_run(tmp_path)]
     share = [rate / (1e-2 * 0.99**step) for step, rate in enumerate(rates)]
