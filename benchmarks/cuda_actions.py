@@ -1,4 +1,4 @@
-"""python -m benchmarks.cuda_actions: actions on a GPU, held against runs without the fault. Exit code 1 if one fails."""
+"""python -m benchmarks.cuda_actions: actions on a GPU, held against runs without a fault. Exit code 1 if one fails."""
 
 from __future__ import annotations
 
