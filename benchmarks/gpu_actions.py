@@ -1,4 +1,4 @@
-"""python -m benchmarks.cuda_actions: actions on a GPU, held against runs without a fault. Exit code 1 if one fails."""
+"""python -m benchmarks.gpu_actions: actions on a GPU, held against runs without a fault. Exit code 1 if one fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from pretrain_monitor.actions import Rewind, SkipStep
 from pretrain_monitor.callbacks.loop import LoopMonitor
 
-from .cuda import QUIET, VOCABULARY, digest, llama
+from .gpu import QUIET, VOCABULARY, digest, llama
 
 POISONED, STEPS = 20, 40
 EVERY = 5  # steps between two checkpoints

@@ -1,4 +1,4 @@
-"""python -m benchmarks.cuda: what the tests cannot see without a GPU, checked on one. Exit code 1 if a check fails."""
+"""python -m benchmarks.gpu: what the tests cannot see without a GPU, checked on one. Exit code 1 if a check fails."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ def ranks(how: str, processes: int) -> Callable[[], str]:
     def check() -> str:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         done = subprocess.run(
-            [*command, "-m", "benchmarks.cuda", "--rank", how], cwd=ROOT, capture_output=True, text=True,
+            [*command, "-m", "benchmarks.gpu", "--rank", how], cwd=ROOT, capture_output=True, text=True,
             timeout=180, check=False,
         )  # fmt: skip
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
