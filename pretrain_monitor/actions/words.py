@@ -28,7 +28,7 @@ def action_title(record: ActionRecord) -> str:
 
 
 _WORDS = {
-    "checkpoint": ("saved what can be saved: {saved}", "save a checkpoint"),
+    "checkpoint": ("kept {saved}", "save a checkpoint"),
     "stop": ("stopped the training", "stop the training"),
     "lower_lr": ("lowered the learning rate to {factor} of its schedule", "lower the learning rate to {factor} of it"),
     "rewind": (
