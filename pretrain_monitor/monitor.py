@@ -16,6 +16,7 @@ from typing import Any
 from .actions.decide import PAUSE_NAME, Decider
 from .actions.orders import DONE, ActionRecord, Order
 from .announcing import MAX_WAITING, Announcement, Announcements
+from .built_in_sinks import BuiltInSinks
 from .config import MonitorConfig, WhatChanges, load_config, with_actions
 from .detection.detector import InstabilityDetector
 from .records import read_actions, read_probes
@@ -315,7 +316,8 @@ class Monitor:
         for place, thread in enumerate(self._sinks):
             if thread.name == "TensorBoardSink":
                 thread.close(self.config.sink_timeout_s)
-                panels = self._open_panels(self.run_dir, summary_writer, step)
+                opening = BuiltInSinks(self.config, self.run_dir, step, summary_writer)
+                panels = self._guarded("TensorBoard failed", opening.panels)
                 self._sinks[place : place + 1] = [] if panels is None else [SinkThread(panels)]
                 return
 
@@ -411,61 +413,9 @@ class Monitor:
         """The sinks of this session. What fails is told and left out; the others are there all the same."""
         # A directory that we may not write belongs to somebody else, event files and all.
         run_dir = self.run_dir if self._log is not None else None
-        built_in = (
-            self._guarded("the terminal failed", self._open_console, run_dir),
-            self._guarded("TensorBoard failed", self._open_panels, run_dir, summary_writer, step),
-            self._guarded("messages failed", self._open_notify, run_dir, step),
-            self._guarded("trackers failed", self._open_trackers),
-            self._guarded("lines of JSON failed", self._open_json_lines),
-            self._guarded("the Prometheus file failed", self._open_prometheus),
-        )
+        opening = BuiltInSinks(self.config, run_dir, step, summary_writer, self.loggers)
+        built_in = (self._guarded(f"{name} failed", open_it) for name, open_it in opening.all().items())
         return [*self._user_sinks, *(sink for sink in built_in if sink is not None)]
-
-    def _open_console(self, run_dir: Path | None) -> Sink:
-        if not self.config.console.enabled:
-            return None
-        from .sinks.console import ConsoleSink
-
-        return ConsoleSink(self.config.console, run_dir)
-
-    def _open_panels(self, run_dir: Path | None, summary_writer: Any, step: int) -> Sink:
-        if not self.config.tensorboard.enabled:
-            return None
-        from .tensorboard.panels import open_panels
-
-        return open_panels(self.config.tensorboard, run_dir, summary_writer, step)
-
-    def _open_notify(self, run_dir: Path | None, step: int) -> Sink:
-        if not self.config.notify.urls:
-            return None
-        from .sinks.notify import NotifySink
-
-        return NotifySink(self.config.notify, run_dir, is_fresh=step == 0, closing_s=self.config.sink_timeout_s)
-
-    def _open_trackers(self) -> Sink:
-        settings = self.config.trackers
-        if not settings.enabled:
-            return None
-        from .sinks.trackers import TrackerSink
-
-        return TrackerSink(self.loggers, every_steps=settings.every_steps, minimum_severity=settings.minimum_severity)
-
-    def _open_json_lines(self) -> Sink:
-        settings = self.config.json_lines
-        if not settings.enabled:
-            return None
-        from .sinks.json_lines import JsonLinesSink
-
-        return JsonLinesSink(minimum_severity=settings.minimum_severity, samples_every=settings.samples_every)
-
-    def _open_prometheus(self) -> Sink:
-        settings = self.config.prometheus
-        if settings.path is None:
-            return None
-        from .sinks.prometheus import PrometheusSink
-
-        run = None if self.run_dir is None else {"run": self.run_dir.absolute().name}
-        return PrometheusSink(settings.path, every_s=settings.every_s, labels=run)
 
     def _detect(self, sample: Sample) -> list[Event]:
         if self._detection_failed:
