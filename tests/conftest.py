@@ -10,31 +10,20 @@ import pytest
 # tests/curves.py and the like are plain modules beside the tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Fixtures that start several processes, or train for long, once for all tests of their module.
-_LONG_STARTS = {
-    "test_probe_ranks": {"two", "three"},
-    "test_huggingface_probes": {"ranks"},
-    "test_huggingface_ranks": {"healthy"},
-    "test_action_ranks": {"ended"},
-    "test_lightning_probes": {"ranks"},
-    "test_lightning_ranks": {"directory", "ranks"},
-    "test_loop_ranks": {"healthy"},
-    "test_plugin_page": {"site"},
-}
+# Files that take long, the longest first. Each file goes to one worker as a whole: many have a fixture that starts
+# several processes, and on two workers it would be made twice.
+_LONGEST = (
+    "test_probe_ranks", "test_explain_command", "test_huggingface_probes", "test_examples", "test_docs",
+    "test_plugin_page", "test_loop_ranks", "test_huggingface_ranks", "test_loop", "test_action_ranks",
+    "test_lightning_probes", "test_lightning_ranks", "test_run", "test_restarting", "test_install", "test_trackers",
+    "test_huggingface_resume", "test_huggingface_actions", "test_cli", "test_probe_command",
+)  # fmt: skip
+_PLACES = {name: place for place, name in enumerate(_LONGEST)}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist writes groups into the names of tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share such a fixture go to one worker, and first: on two it would be made twice, and late."""
-    long = []
-    for item in items:
-        module = Path(str(item.path)).stem
-        if _LONG_STARTS.get(module, set()).intersection(getattr(item, "fixturenames", ())):
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(module))
-            long.append(item)
-    chosen = set(map(id, long))
-    items[:] = [*long, *(item for item in items if id(item) not in chosen)]
+    """Long files first, so that no worker begins with one when the other has nothing left to do."""
+    items.sort(key=lambda item: _PLACES.get(item.path.stem, len(_LONGEST)))
 
 
 @pytest.fixture(autouse=True)

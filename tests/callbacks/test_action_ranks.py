@@ -15,7 +15,7 @@ import pytest
 from pretrain_monitor import read_run
 
 PROGRAM = Path(__file__).with_name("action_ranks.py")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("action ranks")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

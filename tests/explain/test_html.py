@@ -14,7 +14,6 @@ from pretrain_monitor.explain.html import write_html
 from pretrain_monitor.explain.panels import draw
 
 # One browser for all of them.
-pytestmark = pytest.mark.xdist_group("browser")
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

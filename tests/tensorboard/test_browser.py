@@ -18,7 +18,6 @@ from test_tensorboard_resume import RESUMED_AFTER, SPIKE, STEPS, resumed_run
 from pretrain_monitor.tensorboard.launch import HOST, charts_url, tensorboard_url
 
 # One server and one browser for all of them.
-pytestmark = pytest.mark.xdist_group("browser")
 
 SERVE = """
 import sys

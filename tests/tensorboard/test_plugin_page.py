@@ -26,7 +26,6 @@ from pretrain_monitor.probes.retention import RetentionTracker
 from pretrain_monitor.records import read_samples
 
 # One server and one browser for all of them.
-pytestmark = pytest.mark.xdist_group("plugin")
 
 SPIKES = 34
 BEGAN = 1_764_000_000.0  # seconds since the epoch
