@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def supervised(folder: Path, *job: str, options: tuple[str, ...] = ()) -> subpro
 def test_a_new_process_goes_on_from_the_checkpoint_with_other_data(skip_steps: int, tmp_path: Path):
     done = supervised(tmp_path, sys.executable, str(HERE / "restarted.py"), str(tmp_path), str(skip_steps))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "starts").read_text() == "xx"
+    assert (tmp_path / "starts0").read_text() == "xx"
     assert "started anew from the checkpoint of step 15" in done.stderr
     assert not (tmp_path / "plan.json").exists()
     (record,) = actions_in(tmp_path)
@@ -36,10 +37,24 @@ def test_a_new_process_goes_on_from_the_checkpoint_with_other_data(skip_steps: i
     assert (record["do"], record["outcome"], record["step"]) == ("rewind", "done", 15)
     assert record["details"]["skipped_steps"] == gone
     assert [sample.step for sample in samples(tmp_path)] == list(range(1, 31))
-    whole = data(40 + gone)[:80]
+    whole = data(60)
     reference = trainer(tmp_path / "b", data=whole[:30] + whole[30 + 2 * gone :], kind=InOrder, max_steps=30)
     reference.train()
-    assert (tmp_path / "weights").read_text() == weights_hash(reference.model)
+    assert (tmp_path / "weights0").read_text() == weights_hash(reference.model)
+
+
+@pytest.mark.slow
+def test_the_ranks_of_torchrun_are_started_anew_together(tmp_path: Path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = supervised(tmp_path, *torchrun, str(HERE / "restarted.py"), str(tmp_path), "8")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / f"starts{rank}").read_text() for rank in (0, 1)] == ["xx", "xx"]
+    assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
+    (record,) = actions_in(tmp_path)
+    assert (record["do"], record["outcome"], record["step"]) == ("rewind", "done", 15)
+    assert record["details"]["skipped_steps"] == 8
+    assert [sample.step for sample in samples(tmp_path)] == list(range(1, 31))
+    assert all(math.isfinite(sample.metrics["loss"]) for sample in samples(tmp_path))
 
 
 def test_the_exit_status_is_that_of_the_job(tmp_path: Path):
