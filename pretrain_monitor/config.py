@@ -55,7 +55,7 @@ class NotifyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     urls: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="where to, as apprise spells it; ${NAME} stands for an environment variable"
+        (), repr=False, description="where to, as apprise spells it; ${NAME} stands for an environment variable"
     )
     name: str = Field("", max_length=60, description="what the run is called in messages; empty: as its directory")
     minimum_severity: Literal["info", "warning", "critical"] = "warning"
@@ -318,7 +318,7 @@ def first_problem(error: ValidationError, settings: type[BaseModel]) -> str:
     """
     # A misspelt key is often the reason why another one is missing.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    path = ".".join(str(part) for part in problem["loc"])
+    path = _without_secrets(".".join(str(part) for part in problem["loc"]))
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
         allowed = _keys_at(settings, problem["loc"][:-1])
@@ -334,8 +334,15 @@ def first_problem(error: ValidationError, settings: type[BaseModel]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     # What YAML calls a list and a mapping has other names in Python.
     message = re.sub("a valid dictionary or .*", "settings as key: value", message.replace("a valid tuple", "a list"))
-    what = f"{path} = {shorten(repr(problem['input']))}: " if path else ""
+    is_address = problem["loc"][:1] == ("notify",) and problem["loc"][1:2] in ((), ("urls",))
+    given = "***" if is_address else shorten(_without_secrets(repr(problem["input"])))
+    what = f"{path} = {given}: " if path else ""
     return f"{what}{_lower_first(message)}{others}"
+
+
+def _without_secrets(text: str) -> str:
+    """Without what follows the scheme of an address, which may be a password."""
+    return re.sub("://.*", "://***", text, flags=re.DOTALL)
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,26 @@ def test_every_preset_loads_and_opens_with_when_to_use_it(preset: Path):
 
 def test_there_are_presets():
     assert {path.stem for path in PRESETS} >= {"default", "large-run", "small-batch"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"notify": "slack://s3cret/b/c"},
+        {"notify": ["slack://s3cret/b/c"]},
+        {"notify": {"urls": "slack://s3cret/b/c"}},
+        {"notify": {"urls": "s3cret/b/c"}},
+        {"notify": {"urls": [{"url": "slack://s3cret/b/c"}]}},
+        {"notify": {"slack://s3cret/b/c": 1}},
+        {"slack://s3cret/b/c": 1},
+    ],
+    ids=repr,
+)
+def test_an_address_in_the_wrong_place_is_refused_without_being_shown(given: dict[str, Any]):
+    with pytest.raises(ConfigError) as refused:
+        load_config(given)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_addresses_are_not_shown_with_the_settings():
+    assert "s3cret" not in repr(load_config({"notify": {"urls": ["json://me:s3cret@localhost"]}}))
