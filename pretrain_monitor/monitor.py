@@ -466,7 +466,8 @@ def _probes_until(path: Path, step: int) -> list[dict[str, Any]]:
 
 def _skipped_until(path: Path, step: int) -> int:
     rewinds = (action for action in read_actions(path, step) if action.do == "rewind" and action.is_done)
-    return sum(int(action.details.get("skipped_steps", 0)) for action in rewinds)
+    names = ("skipped_steps", "skipped_before")
+    return sum(int(action.details.get(name, 0)) for action in rewinds for name in names)
 
 
 def _is_first_rank() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .decide import Good
+
+logger = logging.getLogger(__name__)
 
 KEPT, UNDONE = "kept", "undone"
 
@@ -55,6 +58,14 @@ def put_aside(path: Path) -> Path:
         target = folder / f"{path.name}.{number}"
     path.rename(target)
     return target
+
+
+def try_to_put_aside(path: Path) -> None:
+    """The same, or an error in the log: by then the training has gone back, and has to be told so in any case."""
+    try:
+        put_aside(path)
+    except OSError as error:
+        logger.error("%s: cannot be put aside (%s); nobody should resume from it", path, error.strerror)
 
 
 def _link(source: str, target: str) -> str:

@@ -98,6 +98,10 @@ class Acting:
 
     def _rewind(self, order: Order) -> str:
         """The outcome, the same on every rank."""
+        if self._is_writer:
+            # Records from after the step gone back to are superseded, but the data they are about stays left out.
+            lost = self._monitor.skipped_steps(self._hands.step) - self._monitor.skipped_steps(order.details["to_step"])
+            order = replace(order, details={**order.details, "skipped_before": lost})
         if order.details.get("by_restart"):
             self._restart(order)
         problem = _problem_of(lambda: self._hands.check_rewind(order))

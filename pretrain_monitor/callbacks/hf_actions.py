@@ -75,6 +75,7 @@ class TrainerActions:
     def _take_up(self, trainer: Any) -> None:
         """Where the process before this one left off: with its plan, and past data that was left out."""
         assert self._gather is not None and self._tap is not None
+        self._tap.data.begin(0)
         step, plan = trainer.state.global_step, self._plan
         self._plan = None
         if plan is not None and plan.details["to_step"] == step:
@@ -87,7 +88,7 @@ class TrainerActions:
         if step and not trainer.args.ignore_data_skip:
             # The trainer reads past as much data as steps were made, but more of it was gone.
             own = self._monitor.skipped_steps(step) if self._gather.is_writer else 0
-            self._tap.data.steps = do_all_add(own)
+            self._tap.data.begin(do_all_add(own))
 
     def checkpoint_of_plan(self) -> str | None:
         """What a training that begins now is to resume from, because the one before could not go back."""
@@ -119,6 +120,11 @@ class TrainerActions:
             for order in self._gather.take_orders():
                 if self._gather.is_writer and order.do not in (PAUSE, RESUME):
                     self._monitor.record_action(order, f"{REFUSED}: {_NOT_ATTACHED}")
+
+    def end_pass(self, state: Any, control: Any) -> None:
+        """The trainer stops at a pass over the data without a single batch; one that was left out is none."""
+        if self._acting is not None and self._tap is not None and self._tap.data.took_whole_pass:
+            control.should_training_stop = state.global_step >= state.max_steps
 
     def close(self) -> None:
         self._rate.detach()

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerState
 
-from ..actions.checkpoints import KEPT, keep, newest_before, put_aside
+from ..actions.checkpoints import KEPT, keep, newest_before, try_to_put_aside
 from ..actions.decide import Good
 from ..actions.orders import Order
 from .acting import ActionError
@@ -48,7 +48,7 @@ class TrainerHands:
         if self._trainer.is_world_process_zero():
             for later in found_checkpoints(self._trainer):
                 if later.step > step and Path(later.path).parent.name != KEPT:
-                    put_aside(Path(later.path))
+                    try_to_put_aside(Path(later.path))
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
         details: dict[str, Any] = {"saved": "nothing"}

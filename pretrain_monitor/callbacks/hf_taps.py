@@ -126,20 +126,34 @@ class SkippedData:
     """Reads past data that is not to be trained on."""
 
     def __init__(self) -> None:
-        self.steps = 0  # optimizer steps' worth still to be read past
+        self.begin(0)
+
+    def begin(self, steps: int) -> None:
+        """A training begins, and leaves out so much first."""
+        self.steps = steps  # optimizer steps' worth still to be read past
         self._is_short = False  # this pass over the data is shorter than the trainer believes
+        self._pass: Any = None  # the iterator of this pass
+        self._was_read = self._was_trained_on = False  # whether any of this pass was
+
+    @property
+    def took_whole_pass(self) -> bool:
+        """Whether a pass over the data was read past from beginning to end, which is no reason to stop."""
+        return self._was_read and not self._was_trained_on
 
     def attach(self, trainer: Any) -> None:
         inner = trainer.get_batch_samples
 
         @functools.wraps(inner)
         def outer(epoch_iterator: Iterator[Any], num_batches: int, *args: Any, **kwargs: Any) -> Any:
+            if epoch_iterator is not self._pass:
+                self._pass, self._was_read, self._was_trained_on = epoch_iterator, False, False
             if self.steps:
                 self._read_past(epoch_iterator, trainer.args.gradient_accumulation_steps)
             samples, items = inner(epoch_iterator, num_batches, *args, **kwargs)
             if self._is_short and len(samples) < num_batches:
                 # The trainer would not know these for the last of the pass, and never step.
                 samples.clear()
+            self._was_trained_on = self._was_trained_on or bool(samples)
             return samples, items
 
         trainer.get_batch_samples = outer
@@ -150,6 +164,7 @@ class SkippedData:
             for _ in range(batches):
                 if next(iterator, None) is None:
                     return  # the rest of it in the next pass
+                self._was_read = True
             self.steps -= 1
 
 

@@ -219,6 +219,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
 
     @guarded
     def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self._actions.end_pass(state, control)
         if control.should_training_stop and args.load_best_model_at_end:
             # When the trainer says that training has ended, the model holds the weights of its best checkpoint.
             self._end_probes(state, model)

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
-from ..actions.checkpoints import KEPT, keep, newest_before, put_aside
+from ..actions.checkpoints import KEPT, keep, newest_before, try_to_put_aside
 from ..actions.decide import Good
 from ..actions.orders import Order
 from .acting import ActionError
@@ -113,7 +113,7 @@ class LightningHands:
         for later in self._saved.found():
             if later.step > step and Path(later.path).parent.name != KEPT:
                 if self._trainer.is_global_zero:
-                    put_aside(Path(later.path))
+                    try_to_put_aside(Path(later.path))
                 self._saved.moved(later.path)
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:

@@ -306,3 +306,73 @@ def test_what_can_never_work_is_said_at_the_start(tmp_path: Path, caplog: pytest
     watched(run, tmp_path, actions=[Rewind()])
     run.train()
     assert "rewind: save_strategy is 'no', so there will be no checkpoint to go back to" in caplog.text
+
+
+class Seeing(InOrder):
+    """Keeps the first row of each batch that it trained on."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        vars(self).setdefault("seen", []).append(inputs["input_ids"][0].tolist())
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def test_a_resumed_run_sees_no_data_again_however_often_it_went_back(tmp_path: Path):
+    whole = data(70, poisoned=(18, 26))
+    settings = {"data": whole, "kind": Seeing, "save_strategy": "steps", "save_steps": 5}
+    first = trainer(tmp_path, max_steps=30, **settings)
+    watched(first, tmp_path, actions=[Rewind(back_steps=5)])
+    first.train()
+    gone_back = [(record["step"], record["details"]["from_step"]) for record in actions_in(tmp_path)]
+    assert gone_back == [(10, 18), (5, 18)], "the second time to before the first"
+    resumed = trainer(tmp_path, max_steps=32, **settings)
+    watched(resumed, tmp_path, actions=[Rewind(back_steps=5)])
+    resumed.train(resume_from_checkpoint=True)
+    assert [*first.seen, *resumed.seen] == [row["input_ids"].tolist() for row in whole[: 2 * 53 : 2]]
+
+
+class Healed(TrainerCallback):
+    """Replaces a row by another once it was trained on."""
+
+    def __init__(self, rows: list[Any], *, step: int, row: int) -> None:
+        self.rows, self.step, self.row = rows, step, row
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            self.rows[self.row] = self.rows[0]
+
+
+def test_a_pass_over_the_data_that_is_left_out_as_a_whole_does_not_end_the_training(tmp_path: Path):
+    rows = data(10, poisoned=(8,))
+    settings = {"kind": InOrder, "max_steps": -1, "num_train_epochs": 6, "save_strategy": "steps", "save_steps": 5}
+    run = trainer(tmp_path, data=rows, **settings)
+    run.add_callback(Healed(rows, step=8, row=14))
+    watched(run, tmp_path, actions=[Rewind(skip_steps=30)])
+    run.train()
+    assert [record["do"] for record in actions_in(tmp_path)] == ["rewind"]
+    assert run.state.global_step == 6 * 10 - 30
+
+
+def test_data_still_to_be_left_out_is_forgotten_when_another_training_begins(tmp_path: Path):
+    settings = {"kind": InOrder, "max_steps": -1, "num_train_epochs": 1, "save_strategy": "steps", "save_steps": 5}
+    run = trainer(tmp_path, data=data(20, poisoned=(18,)), **settings)
+    watched(run, tmp_path, actions=[Rewind(skip_steps=300)])
+    run.train()
+    assert run.state.global_step == 15
+    run.train_dataset = data(20)
+    run.train()
+    assert run.state.global_step == 20
+
+
+def test_a_checkpoint_that_cannot_be_put_aside_leaves_one_history_all_the_same(tmp_path: Path):
+    later = tmp_path / "trainer" / "checkpoint-99"
+    later.mkdir(parents=True)
+    for name in ("trainer_state.json", "optimizer.pt"):
+        (later / name).write_text("of a time that is given up", encoding="utf-8")
+    (later.parent / "undone").write_text("no directory", encoding="utf-8")
+    settings = {"kind": InOrder, "max_steps": 30, "save_strategy": "steps", "save_steps": 5}
+    run = trainer(tmp_path, data=data(40, poisoned=(18,)), **settings)
+    watched(run, tmp_path, actions=[Rewind()])
+    run.train()
+    (record,) = actions_in(tmp_path)
+    assert (record["outcome"], record["step"]) == ("done", 15)
+    assert all(math.isfinite(loss) for loss in column(tmp_path, "loss") if loss is not None)
