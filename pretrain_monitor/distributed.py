@@ -98,13 +98,15 @@ def do_all_agree(does_agree: bool) -> bool:
     return bool(votes.item())
 
 
-def do_all_add(number: int) -> int:
-    """The sum over ranks. A collective: every rank calls it at the same place."""
+def from_main_rank(numbers: list[float]) -> list[float]:
+    """Those of rank 0, on every rank; as many everywhere. A collective: every rank calls it at the same place."""
     if not is_distributed():
-        return number
-    total = torch.tensor([float(number)], dtype=torch.float64, device=collective_device())
-    dist.all_reduce(total, op=dist.ReduceOp.SUM)
-    return int(total.item())
+        return numbers
+    mine = numbers if dist.get_rank() == 0 else [0.0] * len(numbers)
+    heard = torch.tensor(mine, dtype=torch.float64, device=collective_device())
+    dist.all_reduce(heard, op=dist.ReduceOp.SUM)
+    result: list[float] = heard.tolist()
+    return result
 
 
 class _Exchange(NamedTuple):

@@ -144,6 +144,8 @@ class Monitor:
         self._forks = _forks
         if self.run_dir is not None:
             self._guarded("the run log failed", self._open_log, self.run_dir, step)
+        if self.decider is not None and step > 0:
+            self.decider.recall(self.past_actions(step))
         while self._said_early:
             self._guarded("an announcement failed", self._announce, *self._said_early.popleft(), step)
         threads = (self._guarded("a sink failed", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
@@ -278,6 +280,12 @@ class Monitor:
             self._guarded("the run log failed", self._log.write_action, record.to_json())
         for sink in self._sinks:
             sink.put_action(record)
+
+    def past_actions(self, step: int) -> list[ActionRecord]:
+        """What was done about incidents by ``step``, superseded records left out. Never raises."""
+        if self.run_dir is None or not (self.run_dir / FILE_NAME).is_file():
+            return []
+        return self._guarded("earlier actions cannot be read", _actions_until, self.run_dir / FILE_NAME, step) or []
 
     def skipped_steps(self, step: int) -> int:
         """Steps' worth of data that rewinds have left out of what a run had read by ``step``. Never raises."""
@@ -462,6 +470,10 @@ def _without_flag(sample: Sample) -> Sample:
 
 def _probes_until(path: Path, step: int) -> list[dict[str, Any]]:
     return list(read_probes(path, step))
+
+
+def _actions_until(path: Path, step: int) -> list[ActionRecord]:
+    return list(read_actions(path, step))
 
 
 def _skipped_until(path: Path, step: int) -> int:

@@ -30,6 +30,8 @@ def supervise(command: Sequence[str], plan: Path, *, at_most: int) -> int:
     """
     if plan.exists():
         raise ConfigError(f"{plan}: a plan that an earlier job has left; delete it, or name another file with --plan")
+    if not plan.absolute().parent.is_dir():
+        raise ConfigError(f"{plan}: no such directory: name a file that the job can write, with --plan")
     environment = {**os.environ, VARIABLE: str(plan.absolute())}
     for starts_left in range(at_most, -1, -1):
         status = _run(command, environment)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time as clock
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..telemetry import Change, Event, Incident
-from .orders import DONE, Order
+from .orders import DONE, ActionRecord, Order
 
 # In the run directory: while a file of this name is there, nothing is done.
 PAUSE_NAME = "pause_actions"
@@ -17,7 +17,7 @@ PAUSE_NAME = "pause_actions"
 PAUSE, RESUME = "pause", "resume"  # orders: to leave out no more updates, and to go on with it
 _LOOK_EVERY_S = 1.0
 
-DRY_RUN, PAUSED, REFUSED, OVER_BUDGET = "dry run", "paused", "refused", "over budget"
+DRY_RUN, PAUSED, REFUSED, FAILED, OVER_BUDGET = "dry run", "paused", "refused", "failed", "over budget"
 # In this order for one incident: what was good is kept before anything is changed.
 _FIRST_TO_LAST = ("checkpoint", "rewind", "lower_lr", "stop")
 _CHANGES = ("rewind", "lower_lr", "stop")
@@ -90,6 +90,17 @@ class Decider:
                     self._about.add((place, incident.id))
                     decisions += self._decide(place, action, incident, event.step)
         return decisions
+
+    def recall(self, records: Iterable[ActionRecord]) -> None:
+        """What was done in earlier sessions of the run counts."""
+        for record in records:
+            if not record.is_done:
+                continue
+            for place, action in enumerate(self._actions):
+                if action.do == record.do:
+                    self._done[place].append(record.step)
+            if record.do == "rewind" and type(to_step := record.details.get("to_step")) is int:
+                self._gone_back_to.add(to_step)
 
     def count_left_out(self, step: int) -> tuple[list[str], list[Order]]:
         """A device left out the update of ``step``: how that is recorded, and what every rank is to do about it."""
@@ -192,7 +203,7 @@ def _with_details(order: Order, action: Any, good: Good | None) -> Order:
         "checkpoint": ("keep", "save"),
         "stop": ("save", "exit_status"),
         "lower_lr": ("factor", "hold_steps", "ramp_steps"),
-        "rewind": ("skip_steps", "lr_factor", "ramp_steps", "by_restart"),
+        "rewind": ("skip_steps", "lr_factor", "ramp_steps", "by_restart", "then"),
     }[action.do]
     details = {name: getattr(action, name) for name in names}
     if good is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .orders import Order
 
@@ -47,7 +49,10 @@ def read_plan(path: Path | None = None) -> Order | None:
     except (OSError, ValueError, TypeError) as error:
         logger.error("%s: the plan of what to do cannot be read and is left out: %s", path, error)
         return None
-    details = order.details
+    details: Any = order.details
+    if not isinstance(details, Mapping):
+        logger.error("%s: the plan of what to do is no plan and is left out", path)
+        return None
     if not isinstance(details.get("checkpoint"), str) or type(details.get("to_step")) is not int:
         logger.error("%s: the plan of what to do names no checkpoint and is left out", path)
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..actions.decide import PAUSE, REFUSED, RESUME
+from ..actions.decide import FAILED, PAUSE, REFUSED, RESUME
 from ..actions.orders import DONE, Order
 from ..actions.plan import EXIT_STATUS, plan_path, write_plan
 from ..distributed import do_all_agree, is_distributed
@@ -93,8 +93,14 @@ class Acting:
             self.skipping.is_paused = order.do == PAUSE
             return
         outcome, details = self._carry_out(order)
-        if self._is_writer and not (order.do == "rewind" and outcome == DONE):
+        if order.do == "rewind" and outcome == DONE:
+            return  # recorded between what was before and what is after
+        if self._is_writer:
             self._monitor.record_action(order, outcome, details=details)
+        # Replicas of which one was loaded and another was not are no longer replicas.
+        is_torn = is_distributed() and outcome.startswith(FAILED)
+        if order.do == "rewind" and (is_torn or order.details.get("then") == "stop"):
+            self._obey(replace(order, do="stop", details={"save": False, "exit_status": None}))
 
     def _rewind(self, order: Order) -> str:
         """The outcome, the same on every rank."""
@@ -112,10 +118,7 @@ class Acting:
         if do_all_agree(problem is None):
             self._hands.settle_rewind(order)
             return DONE
-        if is_distributed():
-            logger.error("rewind failed on some rank, so that the ranks no longer have the same weights: stopping")
-            self._hands.stop(replace(order, do="stop", details={"save": False, "exit_status": None}))
-        return f"failed: {problem or 'on another rank'}"
+        return f"{FAILED}: {problem or 'on another rank'}"
 
     def _restart(self, order: Order) -> None:
         """End this process, on every rank, with a plan for the next one.
@@ -152,7 +155,7 @@ class Acting:
             return f"{REFUSED}: {error}", {}
         except Exception as error:
             logger.exception("%s failed; training goes on", order.do)
-            return f"failed: {type(error).__name__}", {}
+            return f"{FAILED}: {type(error).__name__}", {}
         return DONE, details or {}
 
 

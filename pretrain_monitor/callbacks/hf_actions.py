@@ -9,7 +9,7 @@ from typing import Any
 from ..actions.decide import PAUSE, REFUSED, RESUME
 from ..actions.orders import DONE, Order
 from ..actions.plan import drop_plan, plan_path, read_plan
-from ..distributed import do_all_add
+from ..distributed import from_main_rank
 from ..monitor import Monitor
 from .acting import Acting
 from .gather import Scalar, StepGatherer
@@ -78,17 +78,18 @@ class TrainerActions:
         self._tap.data.begin(0)
         step, plan = trainer.state.global_step, self._plan
         self._plan = None
-        if plan is not None and plan.details["to_step"] == step:
-            if self._gather.is_writer:
-                self._monitor.record_action(plan, DONE)
-                drop_plan()
-            factor = plan.details.get("lr_factor")
-            if factor is not None:
-                self._rate.lower([trainer.optimizer], factor, step=step, ramp_steps=plan.details["ramp_steps"])
-        if step and not trainer.args.ignore_data_skip:
+        if plan is not None and plan.details["to_step"] == step and self._gather.is_writer:
+            self._monitor.record_action(plan, DONE)
+            drop_plan()
+        if not step:
+            return
+        lowered = self._rate.restore(self._monitor.past_actions(step) if self._gather.is_writer else (), step)
+        skipped = self._monitor.skipped_steps(step) if self._gather.is_writer else 0
+        skipped_steps, *lowered = from_main_rank([float(skipped), *lowered])
+        self._rate.take_up([trainer.optimizer], lowered)
+        if not trainer.args.ignore_data_skip:
             # The trainer reads past as much data as steps were made, but more of it was gone.
-            own = self._monitor.skipped_steps(step) if self._gather.is_writer else 0
-            self._tap.data.begin(do_all_add(own))
+            self._tap.data.steps = int(skipped_steps)
 
     def checkpoint_of_plan(self) -> str | None:
         """What a training that begins now is to resume from, because the one before could not go back."""

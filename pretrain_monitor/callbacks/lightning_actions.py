@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from ..actions.orders import Order
+from ..distributed import from_main_rank
 from ..monitor import Monitor
 from .acting import Acting
 from .gather import Scalar, StepGatherer
@@ -63,6 +64,9 @@ class LightningActions:
             logger.error("skip_step: %s hides the gradient norm, so no update can be left out", name)
         if gather.is_writer:
             self._say_what_cannot_be(trainer)
+        if self._step:
+            records = self._monitor.past_actions(self._step) if gather.is_writer else ()
+            self._rate.take_up(trainer.optimizers, from_main_rank(self._rate.restore(records, self._step)))
 
     def used_rate(self, rate: Scalar) -> Scalar:
         """What a rate of the schedule is lowered to."""

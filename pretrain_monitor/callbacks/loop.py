@@ -97,9 +97,9 @@ class LoopMonitor:
         self._gather.start(self.global_step, summary_writer=_file_writer(summary_writer))
         self._summary_writer = summary_writer
         self._forward_context = forward_context
+        self._used_rates = UsedLearningRates()  # before actions, which may lower them in the step
         self._actions = LoopActions(self.monitor, self._gather, save, load, self._went_back)
         self._actions.begin(self.global_step)
-        self._used_rates = UsedLearningRates()
         self._was_told: set[str] = set()
         self._is_open = True
         self._pid = os.getpid()

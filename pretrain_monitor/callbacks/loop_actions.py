@@ -56,6 +56,9 @@ class LoopActions:
             return
         # A loop that goes on where step k ended finds its place by k, but more than k steps' worth was gone.
         self.steps_to_skip = self._monitor.skipped_steps(step) if step else 0
+        if step:
+            # Every rank reads the log: there may be no process group yet, nor an optimizer.
+            self._rate.take_up(None, self._rate.restore(self._monitor.past_actions(step), step))
         if self._monitor.decider is not None:
             self._monitor.decider.checkpoint_before = lambda step: newest_before(self._existing(), step)
         wanted = {action.do for action in self._monitor.config.actions}
@@ -160,12 +163,13 @@ class LoopActions:
         gone, to_step = self._step, int(order.details["to_step"])
         self._step = to_step
         self.put_aside(to_step)
-        self.steps_to_skip += max(0, int(order.details["skip_steps"]) - (gone - to_step))
+        more = max(0, int(order.details["skip_steps"]) - (gone - to_step))
+        self.steps_to_skip += more
         factor = order.details.get("lr_factor")
         if factor is not None and self._optimizers:
             self._rate.lower(self._optimizers, factor, step=to_step, ramp_steps=order.details["ramp_steps"])
         self._acting.skipping.rewound(to_step)
-        facts = {"from_step": gone, "skipped_steps": gone - to_step + self.steps_to_skip}
+        facts = {"from_step": gone, "skipped_steps": gone - to_step + more}
         told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
         self._went_back(told, to_step)
 

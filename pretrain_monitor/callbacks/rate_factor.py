@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from ..actions.orders import ActionRecord
+
 
 class RateFactor:
     """Multiplies the rates of optimizers while they step, and puts them back: a scheduler never sees it.
@@ -19,6 +23,7 @@ class RateFactor:
         self._hold_steps = self._ramp_steps = 0
         self._hooks: list[Any] = []
         self._hooked: list[Any] = []
+        self._is_everywhere = False
         self._kept: list[tuple[dict[str, Any], Any]] = []
 
     def lower(
@@ -36,6 +41,41 @@ class RateFactor:
         self._from_step, self._hold_steps, self._ramp_steps = step, hold_steps, ramp_steps
         return self.value
 
+    def restore(self, records: Iterable[ActionRecord], step: int) -> list[float]:
+        """As it was after ``step`` in an earlier session; what ``take_up`` needs, in numbers that can travel."""
+        for record in records:
+            details = record.details
+            factor = details.get("factor" if record.do == "lower_lr" else "lr_factor")
+            if not record.is_done or record.do not in ("lower_lr", "rewind") or not isinstance(factor, float):
+                continue
+            self.advance(record.step)
+            # One is recorded as what it came to, the other as what it was lowered by.
+            self._lowest = self.value = factor if record.do == "lower_lr" else factor * self.value
+            self._from_step, self._hold_steps = record.step, int(details.get("hold_steps", 0))
+            self._ramp_steps = int(details.get("ramp_steps", 0))
+        self.advance(step)
+        found = [self._lowest, float(self._from_step), float(self._hold_steps), float(self._ramp_steps), self.value]
+        self.detach()
+        return found
+
+    def take_up(self, optimizers: Iterable[Any] | None, numbers: list[float]) -> None:
+        """Go on with what ``restore`` has found.
+
+        Args:
+            optimizers: None: all that step in this process.
+        """
+        lowest, from_step, hold, ramp, value = numbers
+        if value == 1.0:
+            return
+        self._lowest, self.value = lowest, value
+        self._from_step, self._hold_steps, self._ramp_steps = int(from_step), int(hold), int(ramp)
+        if optimizers is None:
+            self._hooks.append(register_optimizer_step_pre_hook(self._before))
+            self._hooks.append(register_optimizer_step_post_hook(self._after))
+            self._is_everywhere = True
+        for optimizer in optimizers or ():
+            self._hook(innermost(optimizer))
+
     def advance(self, step: int) -> None:
         """``step`` optimizer steps are completed."""
         if self.value == 1.0 or not self._ramp_steps:
@@ -51,6 +91,7 @@ class RateFactor:
             hook.remove()
         self._hooks.clear()
         self._hooked.clear()
+        self._is_everywhere = False
         self.value = 1.0
 
     def of(self, rate: Any) -> Any:
@@ -59,7 +100,7 @@ class RateFactor:
         return rate if self.value == 1.0 or rate is None or is_applied else rate * self.value
 
     def _hook(self, optimizer: Any) -> None:
-        if not any(optimizer is known for known in self._hooked):
+        if not self._is_everywhere and not any(optimizer is known for known in self._hooked):
             self._hooked.append(optimizer)
             self._hooks.append(optimizer.register_step_pre_hook(self._before))
             self._hooks.append(optimizer.register_step_post_hook(self._after))

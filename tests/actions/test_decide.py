@@ -103,6 +103,15 @@ def test_going_back_does_not_renew_a_budget():
     assert outcomes == [("rewind", None), ("rewind", None), over, over]
 
 
+def test_what_was_done_in_earlier_sessions_counts():
+    done = ActionRecord(500, 0.0, "rewind", "done", "", "loss-510", {"to_step": 500})
+    decider = a_decider(Rewind(at_most=2, then="tell"))
+    decider.recall([done, ActionRecord(520, 0.0, "rewind", "dry run", "", "x", {})])
+    (decision,) = decider.decide([Event(565, DIVERGED.id, Change.OPENED, DIVERGED)])
+    assert decision.order.details["to_step"] == 400, "from 500 it went wrong once before"
+    assert told(decider, replace(DIVERGED, id="next")) == [("rewind", "over budget: 2 in 10,000 steps")]
+
+
 def test_an_update_that_did_not_happen_is_no_reason_to_go_back_or_to_stop():
     decider = a_decider(Checkpoint(when="nonfinite"), Rewind(), SkipStep())
     decider.left_out(560)
@@ -195,10 +204,11 @@ def test_a_plan_survives_the_way_and_what_is_none_is_left_out(tmp_path: Path, ca
     assert read_plan(path) == order
     drop_plan(path)
     drop_plan(path)
-    for text in ("", "{}", "[1]", '{"do": "rewind", "step": 1, "reason": ""}', "\x00"):
+    odd = '{"do": "rewind", "step": 1, "reason": "", "details": [1]}'
+    for text in ("", "{}", "[1]", '{"do": "rewind", "step": 1, "reason": ""}', odd, "\x00"):
         path.write_text(text)
         assert read_plan(path) is None
-    assert len(caplog.records) == 5
+    assert len(caplog.records) == 6
 
 
 def test_a_record_survives_json_and_another_form_is_refused():

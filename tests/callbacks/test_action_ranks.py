@@ -73,7 +73,7 @@ def test_where_one_rank_cannot_go_back_both_stop_for_they_are_no_longer_the_same
     first, second = (json.loads((ended / f"fails-{rank}.json").read_text()) for rank in (0, 1))
     assert first["trail"] == second["trail"]
     assert first["step"] < 23
-    assert actions_in(ended / "fails") == [("rewind", "failed: on another rank")]
+    assert actions_in(ended / "fails") == [("rewind", "failed: on another rank"), ("stop", "done")]
 
 
 def test_a_pause_holds_on_both_ranks(ended: Path):

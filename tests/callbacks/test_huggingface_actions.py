@@ -291,6 +291,24 @@ def test_the_learning_rate_is_lowered_and_comes_back_along_a_line(tmp_path: Path
     assert rates["a scheduled"] == pytest.approx(rates["b scheduled"]), "the schedule itself is left alone"
 
 
+@pytest.mark.parametrize("ramp_steps", [0, 10])
+def test_a_rate_that_was_lowered_is_so_after_a_resume(ramp_steps: int, tmp_path: Path):
+    settings = {"kind": InOrder, "save_strategy": "steps", "save_steps": 5, "lr_scheduler_type": "constant"}
+    settings |= {"warmup_steps": 0, "learning_rate": 1e-2}
+    actions = [Rewind(lr_factor=0.1, ramp_steps=ramp_steps)]
+    first = trainer(tmp_path, data=data(60, poisoned=(8,)), max_steps=10, **settings)
+    watched(first, tmp_path, actions=actions)
+    first.train()
+    second = trainer(tmp_path, data=data(60, poisoned=(8,)), max_steps=20, **settings)
+    watched(second, tmp_path, actions=actions)
+    second.train(resume_from_checkpoint=True)
+    rates = column(tmp_path, "learning_rate")
+    coming_back = [0.1 + 0.09 * step for step in range(10)] if ramp_steps else [0.1] * 10
+    assert [rate / 1e-2 for rate in rates] == pytest.approx(
+        [1.0] * 5 + [*coming_back, *([1.0] * 5 if ramp_steps else [0.1] * 5)]
+    )
+
+
 def test_an_unattached_callback_says_that_it_cannot_act(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     from pretrain_monitor.callbacks.huggingface import MonitorCallback
 

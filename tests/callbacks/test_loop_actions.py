@@ -135,9 +135,22 @@ def test_a_loader_that_fails_ends_nothing(tmp_path: Path):
         def load(self, path: str) -> None:
             raise RuntimeError("no room")
 
-    loop = Broken(tmp_path, poisoned=(7,), actions=[Rewind()])
+    loop = Broken(tmp_path / "a", poisoned=(7,), actions=[Rewind(then="tell")])
     assert loop.monitor.global_step == 30
-    assert actions_in(tmp_path)[0]["outcome"] == "failed: RuntimeError"
+    assert [record["outcome"] for record in actions_in(tmp_path / "a")] == ["failed: RuntimeError"]
+    loop = Broken(tmp_path / "b", poisoned=(7,), actions=[Rewind()])
+    assert loop.monitor.global_step == 7
+    assert [record["outcome"] for record in actions_in(tmp_path / "b")] == ["failed: RuntimeError", "done"]
+
+
+def test_a_rate_that_was_lowered_is_so_after_a_resume(tmp_path: Path):
+    lower = LowerLearningRate(when="nonfinite", factor=0.5, hold_steps=4, ramp_steps=4)
+    Loop(tmp_path, poisoned=(10,), steps=12, actions=[lower])
+    Loop(tmp_path, steps=20, actions=[lower], start_step=12)
+    rates = [sample.metrics["learning_rate"] for sample in read_run(tmp_path)]
+    # The second loop begins with a schedule of its own.
+    share = [rate / (1e-2 * 0.99**step) for step, rate in enumerate(rates[12:])]
+    assert share == pytest.approx([0.5, 0.5, 0.5, 0.625, 0.75, 0.875, 1.0, 1.0])
 
 
 def test_while_the_file_is_there_nothing_is_done(tmp_path: Path):

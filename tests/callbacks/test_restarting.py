@@ -93,5 +93,10 @@ def test_a_signal_reaches_the_job(tmp_path: Path):
         assert time.monotonic() - started < 15
 
 
+def test_a_plan_that_could_not_be_written_is_refused_at_the_start(tmp_path: Path):
+    done = cli("run", "--plan", tmp_path / "missing" / "plan.json", "--", sys.executable, "-c", "print('started')")
+    assert is_one_line(done, "no such directory: name a file that the job can write, with --plan")
+
+
 def test_what_is_no_command_is_one_line():
     assert is_one_line(cli("run", "--", "no-such-command-anywhere"), "no-such-command-anywhere: cannot be started")
