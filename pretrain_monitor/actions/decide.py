@@ -5,6 +5,7 @@ from __future__ import annotations
 import time as clock
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,6 +148,9 @@ class Decider:
                 refused = f"{REFUSED}: there is no checkpoint from before step {incident.onset_step:,}"
                 return [Decision(order, refused), *self._beyond(action, order)]
             order = _with_details(order, action, good)
+            if action.do == "rewind":
+                # Its own events are superseded with the steps they belong to.
+                order = replace(order, details={**order.details, "about": incident.to_json()})
         else:
             order = _with_details(order, action, None)
         if self._is_dry_run:

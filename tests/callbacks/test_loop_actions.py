@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from pretrain_monitor import ListSink, read_run
+from pretrain_monitor import Incident, Kind, ListSink, read_run
 from pretrain_monitor.actions import Checkpoint, LowerLearningRate, Rewind, SkipStep, Stop
 from pretrain_monitor.callbacks.loop import LoopMonitor
 
@@ -82,6 +82,7 @@ def test_a_loop_goes_back_and_on_with_other_data(tmp_path: Path):
     assert loop.read == [*range(1, 19), *range(23, 38)], "of steps 16 to 22 nothing is left"
     (record,) = actions_in(tmp_path)
     assert (record["details"]["from_step"], record["details"]["skipped_steps"]) == (18, 7)
+    assert Incident.from_json(record["details"]["about"]).kind is Kind.NONFINITE
     found = list(read_run(tmp_path))
     assert [sample.step for sample in found] == list(range(1, 31))
     assert [sample.tokens_seen for sample in found] == [8 * step for step in range(1, 31)]
