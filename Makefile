@@ -12,10 +12,11 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the figures: overhead, detector, replay, faults (about 30 minutes)"
 
-# torch comes from constraints.txt: without it pip would take a build of several gigabytes.
+# torch comes from constraints.txt: without it pip would take a build of several gigabytes. What is imported is compiled
+# then; to compile everything that is installed takes two minutes.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)
