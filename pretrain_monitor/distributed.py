@@ -89,12 +89,23 @@ def do_all_ranks_join(name: str, timeout_s: float) -> bool:
     return bool(store.compare_set(verdict, "", "yes" if is_last else "no") == b"yes")
 
 
+class RanksLostError(RuntimeError):
+    """Some rank is gone or hangs, and the process group with it."""
+
+
 def do_all_agree(does_agree: bool) -> bool:
-    """Whether every rank says yes. A collective: every rank calls it at the same place."""
+    """Whether every rank says yes. A collective: every rank calls it at the same place.
+
+    Raises:
+        RanksLostError: not all ranks have answered within the timeout of the process group.
+    """
     if not is_distributed():
         return does_agree
     votes = torch.tensor([float(does_agree)], device=collective_device())
-    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
+    try:
+        dist.all_reduce(votes, op=dist.ReduceOp.MIN)
+    except RuntimeError as error:
+        raise RanksLostError(str(error).partition("\n")[0]) from error
     return bool(votes.item())
 
 

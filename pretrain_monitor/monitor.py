@@ -237,8 +237,8 @@ class Monitor:
         if events:
             for listener in self.listeners:
                 self._guarded("a listener failed", listener, events)
-            if self.decider is not None:
-                self._guarded("actions failed", self._decide, self.decider, events)
+        if self.decider is not None:
+            self._guarded("actions failed", self._decide, self.decider, events, sample)
         if is_left_out and self.decider is not None:
             self._guarded("actions failed", self._count_left_out, self.decider, sample)
         return events
@@ -250,8 +250,8 @@ class Monitor:
             self.record_action(Order("skip_step", sample.step, reason, details={"step": sample.step}), outcome)
         self._orders += orders
 
-    def _decide(self, decider: Decider, events: list[Event]) -> None:
-        for order, outcome in decider.decide(events):
+    def _decide(self, decider: Decider, events: list[Event], sample: Sample) -> None:
+        for order, outcome in [*decider.decide(events), *decider.reconsider(sample)]:
             if outcome is None:
                 self._orders.append(order)
             else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..telemetry import Change, Event, Incident
+from ..telemetry import Change, Event, Incident, Kind, Sample
 from .orders import DONE, ActionRecord, Order
 
 # In the run directory: while a file of this name is there, nothing is done.
@@ -68,6 +69,7 @@ class Decider:
         self._skip_step = next((action for action in actions if action.do == "skip_step"), None)
         self._left_out: deque[int] = deque()
         self._harmless: deque[int] = deque(maxlen=_REMEMBERED)
+        self._held: dict[str, Incident] = {}  # open ones that are harmless so far
         self._gone_back_to: set[int] = set()
         self._is_dry_run = is_dry_run
         self._pause_file = pause_file
@@ -81,15 +83,34 @@ class Decider:
         decisions = []
         for event in events:
             if event.change is Change.CLOSED:
+                self._held.pop(event.incident.id, None)
                 continue  # it is over: nothing is left to be saved
-            for place, action in enumerate(self._actions):
-                incident = event.incident
-                is_new = (place, incident.id) not in self._about
-                if action.do in _CHANGES and self._is_harmless(incident):
-                    continue
-                if is_new and action.is_for(incident.kind, incident.severity):
-                    self._about.add((place, incident.id))
-                    decisions += self._decide(place, action, incident, event.step)
+            decisions += self._decide_about(event.incident, event.step, is_harmless=self._is_harmless(event.incident))
+        return decisions
+
+    def reconsider(self, sample: Sample) -> list[Decision]:
+        """Whether an update went through that destroys the weights, in an incident of updates left out so far.
+
+        The detector tells of an open incident once. It knows nothing of budgets for updates left out.
+        """
+        if not self._held or sample.step in self._harmless or not _is_destroyed(sample.metrics):
+            return []
+        held = [incident for incident in self._held.values() if incident.kind is Kind.NONFINITE]
+        return [made for one in held for made in self._decide_about(one, sample.step, is_harmless=False)]
+
+    def _decide_about(self, incident: Incident, step: int, *, is_harmless: bool) -> list[Decision]:
+        decisions = []
+        if is_harmless:
+            self._held[incident.id] = incident
+        else:
+            self._held.pop(incident.id, None)
+        for place, action in enumerate(self._actions):
+            is_new = (place, incident.id) not in self._about
+            if action.do in _CHANGES and is_harmless:
+                continue
+            if is_new and action.is_for(incident.kind, incident.severity):
+                self._about.add((place, incident.id))
+                decisions += self._decide(place, action, incident, step)
         return decisions
 
     def recall(self, records: Iterable[ActionRecord]) -> None:
@@ -135,6 +156,7 @@ class Decider:
         """The run has gone back to ``step``: budgets go on from there, for the same may happen again."""
         self._gone_back_to.add(step)
         self._harmless.clear()
+        self._held.clear()
         self._about.clear()
         for steps in self._done.values():
             for place, done_at in enumerate(steps):
@@ -200,6 +222,12 @@ class Decider:
 
     def _is_paused(self) -> bool:
         return self._pause_file is not None and self._pause_file.exists()
+
+
+def _is_destroyed(metrics: Mapping[str, float]) -> bool:
+    # A gradient scaler leaves out by itself what is not finite.
+    names = ("loss",) if "loss_scale" in metrics else ("loss", "grad_norm")
+    return not all(math.isfinite(metrics.get(name, 0.0)) for name in names)
 
 
 def _with_details(order: Order, action: Any, good: Good | None) -> Order:

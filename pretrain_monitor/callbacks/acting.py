@@ -10,13 +10,15 @@ from typing import Any, Protocol
 from ..actions.decide import FAILED, PAUSE, REFUSED, RESUME
 from ..actions.orders import DONE, Order
 from ..actions.plan import EXIT_STATUS, plan_path, write_plan
-from ..distributed import do_all_agree, is_distributed
+from ..distributed import RanksLostError, do_all_agree, is_distributed
 from ..monitor import Monitor
 from .gather import StepGatherer
 from .rate_factor import RateFactor
 from .skipping import Skipping
 
 logger = logging.getLogger(__name__)
+
+RANKS_LOST = f"{FAILED}: not all ranks answer"
 
 
 class ActionError(Exception):
@@ -97,6 +99,8 @@ class Acting:
             return  # recorded between what was before and what is after
         if self._is_writer:
             self._monitor.record_action(order, outcome, details=details)
+        if outcome == RANKS_LOST:
+            return
         # Replicas of which one was loaded and another was not are no longer replicas.
         is_torn = is_distributed() and outcome.startswith(FAILED)
         if order.do == "rewind" and (is_torn or order.details.get("then") == "stop"):
@@ -149,6 +153,10 @@ class Acting:
             if order.do == "rewind":
                 return self._rewind(order), {}
             details = getattr(self._hands, order.do)(order)
+        except RanksLostError as error:
+            # Not stopped here: that would hide it. The next collective of the training fails, as it would without us.
+            logger.error("%s failed, for not all ranks answer (%s)", order.do, error)
+            return RANKS_LOST, {}
         except ActionError as error:
             if self._is_writer:
                 logger.error("%s is not done: %s", order.do, error)

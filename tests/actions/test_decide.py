@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from test_telemetry import an_incident
 
-from pretrain_monitor import Event, Severity
+from pretrain_monitor import Event, Sample, Severity
 from pretrain_monitor.actions import Checkpoint, LowerLearningRate, Rewind, SkipStep, Stop
 from pretrain_monitor.actions.checkpoints import keep, newest_before, put_aside
 from pretrain_monitor.actions.decide import Decider, Good
@@ -121,6 +122,34 @@ def test_an_update_that_did_not_happen_is_no_reason_to_go_back_or_to_stop():
     assert told(decider, nan) == [("checkpoint", None)]
     after = replace(nan, evidence={"first_nonfinite": {"step": 570, "value": "NaN"}})
     assert told(decider, after, Change.UPDATED) == [("rewind", None)], "this one did happen"
+
+
+def test_an_update_that_went_through_in_the_midst_of_others_that_did_not_is_one_to_go_back_for():
+    decider = a_decider(Checkpoint(when="nonfinite"), Rewind(), SkipStep())
+    evidence = {"first_nonfinite": {"step": 560, "value": "NaN"}}
+    nan = replace(DIVERGED, kind=Kind.NONFINITE, peak_step=560, evidence=evidence)
+    decider.left_out(560)
+    assert told(decider, nan) == [("checkpoint", None)]
+
+    decider.left_out(561)
+    assert decider.reconsider(Sample(561, {"loss": math.nan, "grad_norm": math.nan})) == []
+    assert decider.reconsider(Sample(562, {"loss": 3.0, "grad_norm": 1.0})) == []
+    assert decider.reconsider(Sample(563, {"loss": 3.0, "grad_norm": math.inf, "loss_scale": 8.0})) == [], (
+        "the scaler's"
+    )
+    (decision,) = decider.reconsider(Sample(564, {"loss": 3.0, "grad_norm": math.inf}))
+    assert (decision.order.do, decision.order.step, decision.outcome) == ("rewind", 564, None)
+    assert decision.order.details["to_step"] == 500
+    assert decider.reconsider(Sample(565, {"loss": math.nan})) == [], "once for an incident"
+
+
+def test_an_incident_that_is_over_is_not_thought_over_again():
+    decider = a_decider(Rewind(), SkipStep())
+    nan = replace(DIVERGED, kind=Kind.NONFINITE, peak_step=560)
+    decider.left_out(560)
+    assert told(decider, replace(nan, onset_step=560)) == []
+    assert told(decider, nan, Change.CLOSED) == []
+    assert decider.reconsider(Sample(580, {"loss": math.nan})) == []
 
 
 def test_a_dry_run_and_a_pause_say_what_would_be_done(tmp_path: Path):

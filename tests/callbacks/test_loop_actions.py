@@ -68,6 +68,15 @@ def actions_in(folder: Path) -> list[dict[str, Any]]:
     return [record for line in lines if (record := json.loads(line))["type"] == "action"]
 
 
+def test_where_no_more_updates_may_be_left_out_the_run_goes_back_to_before_the_one_that_destroys_it(tmp_path: Path):
+    loop = Loop(tmp_path, poisoned=(18, 19), actions=[SkipStep(at_most=1), Rewind()])
+    done = [(record["do"], record["outcome"]) for record in actions_in(tmp_path)]
+    assert done == [("skip_step", "done"), ("skip_step", "over budget: 1 in 1,000 steps"), ("rewind", "done")]
+    assert actions_in(tmp_path)[-1]["details"]["to_step"] == 15
+    assert loop.read == sorted(set(loop.read)), "what led into it is not read again"
+    assert loop.model.weight.isfinite().all()
+
+
 def test_an_update_is_left_out_where_the_loop_asks(tmp_path: Path):
     loop = Loop(tmp_path, poisoned=(5,), actions=[SkipStep()])
     assert all(parameter.isfinite().all() for parameter in loop.model.parameters())
