@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time as clock
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
@@ -35,8 +36,6 @@ class Hands(Protocol):
     def step(self) -> int:
         """Optimizer steps completed."""
         ...
-
-    can_restart: bool  # whether a new process does what a plan says
 
     def put_aside(self, step: int) -> None:
         """On the rank that may: move the checkpoints from after ``step`` to where nobody resumes from them."""
@@ -132,13 +131,11 @@ class Acting:
             SystemExit: otherwise.
         """
         path = plan_path()
-        if not self._hands.can_restart:
-            raise ActionError("by_restart is for the Hugging Face Trainer")
         if path is None:
             raise ActionError("nobody would start the job anew: start it with `pretrain-monitor run -- ...`")
         gone, to_step = self._hands.step, int(order.details["to_step"])
         skipped = max(gone - to_step, int(order.details["skip_steps"]))
-        facts = {**order.details, "from_step": gone, "skipped_steps": skipped}
+        facts = {**order.details, "from_step": gone, "skipped_steps": skipped, "planned_at": clock.time()}
         problem = None
         if self._is_writer:
             problem = _problem_of(lambda: write_plan(path, replace(order, details=facts)))

@@ -9,11 +9,12 @@ from typing import Any
 from ..actions.decide import PAUSE, REFUSED, RESUME
 from ..actions.orders import DONE, Order
 from ..actions.plan import drop_plan, plan_path, read_plan
+from ..actions.settings import Rewind
 from ..distributed import from_main_rank
 from ..monitor import Monitor
 from .acting import Acting
 from .gather import Scalar, StepGatherer
-from .hf_hands import TrainerHands, checkpoint_before, found_checkpoints
+from .hf_hands import CANNOT_LOAD, TrainerHands, checkpoint_before, found_checkpoints, hinders_loading
 from .hf_taps import TrainerTap
 from .rate_factor import RateFactor
 
@@ -139,7 +140,10 @@ class TrainerActions:
             logger.error(
                 "rewind: save_strategy is 'no', so there will be no checkpoint to go back to: save every so many steps"
             )
-        if any(getattr(action, "by_restart", False) for action in self._monitor.config.actions) and plan_path() is None:
+        rewinds = [action for action in self._monitor.config.actions if isinstance(action, Rewind)]
+        if any(rewind.by_restart for rewind in rewinds) and plan_path() is None:
             logger.error("rewind: by_restart needs somebody who starts the job anew: `pretrain-monitor run -- ...`")
+        if not all(rewind.by_restart for rewind in rewinds) and hinders_loading(trainer):
+            logger.error(f"rewind: {CANNOT_LOAD}: by_restart=True starts the job anew")
         if "rewind" in wanted and trainer.args.save_only_model:
             logger.error("rewind: save_only_model leaves out the optimizer, so nothing can go back to its checkpoints")

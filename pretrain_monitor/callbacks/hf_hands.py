@@ -17,6 +17,7 @@ from .rate_factor import RateFactor
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _STATE = "trainer_state.json"  # written last, so a checkpoint that has it is whole
+CANNOT_LOAD = "DeepSpeed and FSDP on XLA cannot load a checkpoint while they train"
 
 
 class TrainerHands:
@@ -28,8 +29,6 @@ class TrainerHands:
         rate: what the learning rate is multiplied by.
         went_back: told of a rewind when the trainer is where it was, before it goes on.
     """
-
-    can_restart = True
 
     def __init__(self, trainer: Any, control: Any, rate: RateFactor, went_back: Callable[[Order, int], None]) -> None:
         self._trainer = trainer
@@ -83,8 +82,8 @@ class TrainerHands:
 
     def check_rewind(self, order: Order) -> None:
         trainer, path = self._trainer, Path(order.details["checkpoint"])
-        if trainer.is_deepspeed_enabled or getattr(trainer, "is_fsdp_xla_v1_enabled", False):
-            raise ActionError("DeepSpeed and FSDP on XLA cannot load a checkpoint while they train")
+        if hinders_loading(trainer):
+            raise ActionError(CANNOT_LOAD)
         if not (path / _STATE).is_file():
             raise ActionError(f"{path}: no whole checkpoint")
 
@@ -118,11 +117,24 @@ class TrainerHands:
             "num_input_tokens_seen", "total_flos",
         ):  # fmt: skip
             setattr(state, name, getattr(saved, name))
+        self._restore_callbacks(saved)
         trainer._globalstep_last_logged = state.global_step
         # It may hold a NaN, which nothing else would ever take out again.
         trainer._tr_loss.zero_()
         control.should_log = control.should_evaluate = control.should_save = False
         control.should_training_stop = state.global_step >= state.max_steps
+
+    def _restore_callbacks(self, saved: TrainerState) -> None:
+        """What others count, such as the patience of early stopping, as of the checkpoint."""
+        for name, states in saved.stateful_callbacks.items():
+            own = [one for one in self._trainer.callback_handler.callbacks if type(one).__name__ == name]
+            for callback, state in zip(own, states if isinstance(states, list) else [states], strict=False):
+                for attribute, value in state.get("attributes", {}).items():
+                    setattr(callback, attribute, value)
+
+
+def hinders_loading(trainer: Any) -> bool:
+    return bool(trainer.is_deepspeed_enabled or getattr(trainer, "is_fsdp_xla_v1_enabled", False))
 
 
 def found_checkpoints(trainer: Any) -> list[Good]:

@@ -111,6 +111,11 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         self.monitor.announce(text, step=step, what=what, completed_steps=completed)
 
     @guarded
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._actions.obey_plan(trainer)
+
+    @guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not on_fit_start: the restored global step is known from here on, and the sanity check is over.
         self._step = trainer.global_step

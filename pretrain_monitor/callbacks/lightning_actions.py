@@ -8,12 +8,14 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from ..actions.orders import Order
+from ..actions.orders import DONE, Order
+from ..actions.plan import drop_plan, plan_path, read_plan
+from ..actions.settings import Rewind
 from ..distributed import from_main_rank
 from ..monitor import Monitor
 from .acting import Acting
 from .gather import Scalar, StepGatherer
-from .lightning_hands import LightningHands, SavedCheckpoints
+from .lightning_hands import LightningHands, SavedCheckpoints, hinders_loading
 from .rate_factor import RateFactor
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,22 @@ class LightningActions:
         self._saved = SavedCheckpoints()
         self._hands: LightningHands | None = None
         self._acting: Acting | None = None
+        self._plan: Order | None = None  # of the process before this one
         self._step = 0  # completed
+
+    def obey_plan(self, trainer: Trainer) -> None:
+        """Before the trainer loads anything: have it resume from where the process before could not go back to."""
+        self._plan = read_plan() if self._has_any else None
+        if self._plan is None:
+            return
+        connector, path = trainer._checkpoint_connector, str(self._plan.details["checkpoint"])
+        inner = connector.resume_start
+
+        def resume_start(checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
+            vars(connector).pop("resume_start", None)
+            inner(path, weights_only=False)
+
+        connector.resume_start = resume_start
 
     def begin(
         self,
@@ -64,9 +81,19 @@ class LightningActions:
             logger.error("skip_step: %s hides the gradient norm, so no update can be left out", name)
         if gather.is_writer:
             self._say_what_cannot_be(trainer)
+        self._carry_out_plan(gather)
         if self._step:
             records = self._monitor.past_actions(self._step) if gather.is_writer else ()
             self._rate.take_up(trainer.optimizers, from_main_rank(self._rate.restore(records, self._step)))
+
+    def _carry_out_plan(self, gather: StepGatherer) -> None:
+        plan, self._plan = self._plan, None
+        if plan is None or self._hands is None or plan.details["to_step"] != self._step:
+            return
+        skipped = self._hands.resume_data(int(plan.details["skipped_steps"]))
+        if gather.is_writer:
+            self._monitor.record_action(plan, DONE, details={"skipped_steps": skipped})
+            drop_plan()
 
     def used_rate(self, rate: Scalar) -> Scalar:
         """What a rate of the schedule is lowered to."""
@@ -108,6 +135,15 @@ class LightningActions:
         wanted = {action.do for action in self._monitor.config.actions}
         if "rewind" not in wanted:
             return
+        rewinds = [action for action in self._monitor.config.actions if isinstance(action, Rewind)]
+        if any(rewind.by_restart for rewind in rewinds) and plan_path() is None:
+            logger.error("rewind: by_restart needs somebody who starts the job anew: `pretrain-monitor run -- ...`")
+        if not all(rewind.by_restart for rewind in rewinds) and (name := hinders_loading(trainer)):
+            logger.error(
+                "rewind: under %s nobody can load a checkpoint while the training goes on: by_restart=True starts the "
+                "job anew",
+                name,
+            )
         savers = [one for one in trainer.checkpoint_callbacks if not getattr(one, "save_weights_only", False)]
         if not savers and not self._saved.found():
             logger.error(

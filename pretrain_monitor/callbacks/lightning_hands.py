@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.types import _Stateful as Stateful
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
@@ -24,6 +26,12 @@ _PROGRESS = {
     "epoch_loop.manual_optimization.optim_step_progress": "manual_optimization.optim_step_progress",
     "epoch_loop.scheduler_progress": "scheduler_progress",
 }
+
+
+def hinders_loading(trainer: Trainer) -> str | None:
+    """Name of a strategy under which nobody can load a checkpoint while the training goes on; None: one can."""
+    strategy = trainer.strategy
+    return type(strategy).__name__ if isinstance(strategy, DeepSpeedStrategy | FSDPStrategy) else None
 
 
 class SavedCheckpoints:
@@ -86,8 +94,6 @@ class LightningHands:
         rate: what the learning rate is multiplied by.
         went_back: told of a rewind when the trainer is where it was, before it goes on.
     """
-
-    can_restart = False
 
     def __init__(
         self,
@@ -153,8 +159,7 @@ class LightningHands:
 
     def check_rewind(self, order: Order) -> None:
         trainer, path = self._trainer, order.details["checkpoint"]
-        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
-            name = type(trainer.strategy).__name__
+        if name := hinders_loading(trainer):
             raise ActionError(f"under {name} nobody can load a checkpoint while the training goes on")
         if not Path(path).exists():
             raise ActionError(f"{path}: no such checkpoint")
@@ -198,6 +203,26 @@ class LightningHands:
             if isinstance(callback, ModelCheckpoint):
                 callback._last_global_step_saved = trainer.global_step
         self._module.zero_grad()
+
+    def resume_data(self, steps: int) -> int:
+        """Before the first batch of a training that has resumed: leave out data; how many steps' worth it was.
+
+        A loader that keeps no state of its own begins its pass anew: it is brought to where the checkpoint was first.
+        """
+        trainer = self._trainer
+        loop = trainer.fit_loop
+        fetcher, progress = loop._data_fetcher, loop.epoch_loop.batch_progress
+        fetched = fetcher.fetched
+        if not all(isinstance(loader, Stateful) for loader in loop._combined_loader.flattened):
+            for _ in range(progress.current.ready):
+                next(fetcher)
+        if math.isfinite(trainer.num_training_batches):
+            # The last batch of the pass stays: Lightning would take a pass without any for one that has not begun.
+            left = int(trainer.num_training_batches) - progress.current.ready - 1
+            steps = min(steps, max(0, left // trainer.accumulate_grad_batches))
+        done = self._read_past(steps)
+        fetcher.fetched = fetched  # the loop adds what the progress says by itself
+        return done
 
     def _read_past(self, steps: int) -> int:
         """Leave out data that comes next, to the end of this pass over it at most; how many steps' worth it was."""

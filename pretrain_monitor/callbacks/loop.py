@@ -63,6 +63,7 @@ class LoopMonitor:
             ``should_skip(norm)`` before the optimizer steps, and count by ``global_step``, which goes back in a rewind.
         save: called with a step on every rank where a checkpoint is ordered; returns its path.
         load: called with a path on every rank: brings model, optimizer and scheduler back to what was saved there.
+            With ``Rewind(by_restart=True)`` it is called here, in the process that is to go on from there.
         start_step: optimizer steps already completed, when the loop resumes from a checkpoint.
         summary_writer: your own TensorBoard ``SummaryWriter``, to have the panels in its event file.
 
@@ -92,13 +93,13 @@ class LoopMonitor:
         self.monitor = Monitor(run_dir, config, sinks=sinks, actions=actions)
         self.model = model
         self._probes = Probing(probes, self.monitor)
-        self.global_step = int(start_step)
         self._gather = StepGatherer(self.monitor, is_writer=is_main_rank())
+        self._actions = LoopActions(self.monitor, self._gather, save, load, self._went_back)
+        self.global_step = self._actions.obey_plan(int(start_step))
         self._gather.start(self.global_step, summary_writer=_file_writer(summary_writer))
         self._summary_writer = summary_writer
         self._forward_context = forward_context
         self._used_rates = UsedLearningRates()  # before actions, which may lower them in the step
-        self._actions = LoopActions(self.monitor, self._gather, save, load, self._went_back)
         self._actions.begin(self.global_step)
         self._was_told: set[str] = set()
         self._is_open = True

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..actions.checkpoints import keep, newest_before
 from ..actions.decide import Good
-from ..actions.orders import Order
+from ..actions.orders import DONE, Order
+from ..actions.plan import drop_plan, plan_path, read_plan
+from ..config import ConfigError
 from ..monitor import Monitor
 from .acting import Acting, ActionError
 from .gather import Scalar, StepGatherer
@@ -30,8 +32,6 @@ class LoopActions:
         went_back: told of a rewind.
     """
 
-    can_restart = False
-
     def __init__(
         self, monitor: Monitor, gather: StepGatherer, save: Save | None, load: Load | None,
         went_back: Callable[[Order, int], None],
@@ -49,11 +49,29 @@ class LoopActions:
         self.exit_status: int | None = None
         self.steps_to_skip = 0
         self._acting = Acting(monitor, gather, self, self._rate)
+        self._plan: Order | None = None  # of the process before this one
+
+    def obey_plan(self, step: int) -> int:
+        """Load what the process before this one could not go back to; the step to begin after.
+
+        Raises:
+            ConfigError: there is no function to load with.
+        """
+        self._plan = read_plan() if self.has_any else None
+        if self._plan is None:
+            return step
+        path = str(self._plan.details["checkpoint"])
+        if self._load is None:
+            raise ConfigError(f"to go on from {path} takes LoopMonitor(..., load=...), a function that loads a path")
+        self._load(path)
+        return int(self._plan.details["to_step"])
 
     def begin(self, step: int) -> None:
         self._step = step
         if not self.has_any:
             return
+        if self._plan is not None and self._gather.is_writer and not self._is_recorded(self._plan, step):
+            self._monitor.record_action(self._plan, DONE)
         # A loop that goes on where step k ended finds its place by k, but more than k steps' worth was gone.
         self.steps_to_skip = self._monitor.skipped_steps(step) if step else 0
         if step:
@@ -62,6 +80,9 @@ class LoopActions:
         if self._monitor.decider is not None:
             self._monitor.decider.checkpoint_before = lambda step: newest_before(self._existing(), step)
         wanted = {action.do for action in self._monitor.config.actions}
+        by_restart = any(getattr(action, "by_restart", False) for action in self._monitor.config.actions)
+        if self._gather.is_writer and by_restart and plan_path() is None:
+            logger.error("rewind: by_restart needs somebody who starts the job anew: `pretrain-monitor run -- ...`")
         if self._gather.is_writer and "rewind" in wanted and self._load is None:
             logger.error(
                 "rewind: there is no way back without LoopMonitor(..., load=...), a function that loads a path"
@@ -94,6 +115,11 @@ class LoopActions:
         if not self.has_any:
             return
         self._step = step
+        if self._plan is not None:
+            # Not before a step that all ranks have made: one that comes later has to find it.
+            self._plan = None
+            if self._gather.is_writer:
+                drop_plan()
         if optimizer is not None:
             self._optimizers = optimizer if isinstance(optimizer, list | tuple) else (optimizer,)
         self._acting.after_step(step)
@@ -172,6 +198,11 @@ class LoopActions:
         facts = {"from_step": gone, "skipped_steps": gone - to_step + more}
         told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
         self._went_back(told, to_step)
+
+    def _is_recorded(self, plan: Order, step: int) -> bool:
+        """By a process that ended before its first step."""
+        planned_at = plan.details.get("planned_at")
+        return any(one.details.get("planned_at") == planned_at for one in self._monitor.past_actions(step))
 
     def _existing(self) -> list[Good]:
         return [one for one in self._saved if Path(one.path).exists()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ QUIET = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
 class Loop:
     """A small model that is trained step by step; a poisoned batch makes its loss NaN."""
 
-    def __init__(self, folder: Path, *, poisoned: tuple[int, ...] = (), steps: int = 30, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, *, poisoned: tuple[int, ...] = (), left_out: Collection[int] = (), steps: int = 30,
+        **options: Any,
+    ) -> None:  # fmt: skip
         torch.manual_seed(0)
         self.folder = folder
         self.model = torch.nn.Linear(4, 1)
@@ -29,15 +33,18 @@ class Loop:
         generator = torch.Generator().manual_seed(1)
         self.data = iter(torch.randn(200, 512, 4, generator=generator))
         self.batch = 0
+        self.left_out = left_out
         self.read: list[int] = []
+        folder.mkdir(exist_ok=True)
         with LoopMonitor(folder, QUIET, save=self.save, load=self.load, **options) as self.monitor:
+            self.read_past(self.monitor.global_step)  # a process that goes on where another one ended
             while self.monitor.global_step < steps and not self.monitor.should_stop:
                 self.step(poisoned)
 
     def step(self, poisoned: tuple[int, ...]) -> None:
-        for _ in range(self.monitor.take_steps_to_skip()):
-            next(self.data)
-            self.batch += 1
+        self.read_past(self.monitor.take_steps_to_skip())
+        while self.batch + 1 in self.left_out:
+            self.read_past(1)
         self.batch += 1
         self.read.append(self.batch)
         loss = (self.model(next(self.data)) - 1).square().mean()
@@ -51,6 +58,11 @@ class Loop:
         self.monitor.step(loss=loss, grad_norm=norm, optimizer=self.optimizer, tokens=8)
         if self.monitor.global_step % 5 == 0:
             self.monitor.checkpointed(self.save(self.monitor.global_step))
+
+    def read_past(self, batches: int) -> None:
+        for _ in range(batches):
+            next(self.data)
+            self.batch += 1
 
     def save(self, step: int) -> Path:
         path = self.folder / f"{step}.pt"

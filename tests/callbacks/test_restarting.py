@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -9,12 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import test_lightning_actions
 from command import COMMAND, cli, is_one_line
+from lightning_parts import fingerprint
 from test_huggingface_actions import InOrder, actions_in, data
+from test_loop_actions import Loop
 from tiny_hf import samples, trainer, weights_hash
 
+from pretrain_monitor import read_run
+
+pytestmark = test_lightning_actions.pytestmark
 HERE = Path(__file__).parent
 
 
@@ -24,28 +32,64 @@ def supervised(folder: Path, *job: str, options: tuple[str, ...] = ()) -> subpro
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
 
 
+GONE = 8  # steps' worth of data that is left out
+
+
+def restarted(folder: Path, kind: str) -> dict[str, Any]:
+    """Has one training started anew; the record of its going back."""
+    done = supervised(folder, sys.executable, str(HERE / "restarted.py"), kind, str(folder), str(GONE))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / "starts0").read_text() == "xx"
+    assert "started anew from the checkpoint of step 15" in done.stderr
+    assert not (folder / "plan.json").exists()
+    run_dir = next(path.parent for path in folder.rglob("run.jsonl"))
+    (record,) = (one for one in records(run_dir) if one["type"] == "action")
+    assert (record["do"], record["outcome"], record["step"]) == ("rewind", "done", 15)
+    assert [sample.step for sample in read_run(run_dir)] == list(range(1, 31))
+    assert all(math.isfinite(sample.metrics["loss"]) for sample in read_run(run_dir))
+    return record
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    lines = (run_dir / "run.jsonl").read_text(encoding="utf-8").splitlines()
+    newest = max(place for place, line in enumerate(lines) if '"type":"run"' in line)
+    return [json.loads(line) for line in lines[newest:]]
+
+
 @pytest.mark.slow
 def test_a_new_process_goes_on_from_the_checkpoint_with_other_data(tmp_path: Path):
-    gone = 8
-    done = supervised(tmp_path, sys.executable, str(HERE / "restarted.py"), str(tmp_path), str(gone))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "starts0").read_text() == "xx"
-    assert "started anew from the checkpoint of step 15" in done.stderr
-    assert not (tmp_path / "plan.json").exists()
-    (record,) = actions_in(tmp_path)
-    assert (record["do"], record["outcome"], record["step"]) == ("rewind", "done", 15)
-    assert record["details"]["skipped_steps"] == gone
-    assert [sample.step for sample in samples(tmp_path)] == list(range(1, 31))
+    assert restarted(tmp_path, "hf")["details"]["skipped_steps"] == GONE
     whole = data(60)
-    reference = trainer(tmp_path / "b", data=whole[:30] + whole[30 + 2 * gone :], kind=InOrder, max_steps=30)
+    reference = trainer(tmp_path / "b", data=whole[:30] + whole[30 + 2 * GONE :], kind=InOrder, max_steps=30)
     reference.train()
     assert (tmp_path / "weights0").read_text() == weights_hash(reference.model)
 
 
 @pytest.mark.slow
+def test_so_it_does_in_lightning(tmp_path: Path):
+    assert restarted(tmp_path, "lightning")["details"]["skipped_steps"] == GONE
+    whole = test_lightning_actions.data(60)
+    seen = whole[: 4 * 15] + whole[4 * (15 + GONE) :]
+    _, model = test_lightning_actions.run(tmp_path / "b", seen, max_steps=30)
+    assert (tmp_path / "weights0").read_text() == fingerprint(model)
+
+
+@pytest.mark.slow
+def test_in_lightning_the_last_batch_of_a_pass_is_not_left_out(tmp_path: Path):
+    assert restarted(tmp_path, "short_pass")["details"]["skipped_steps"] == 4
+
+
+@pytest.mark.slow
+def test_so_it_does_in_a_loop_that_asks_where_it_is(tmp_path: Path):
+    assert restarted(tmp_path, "loop")["details"]["skipped_steps"] == GONE
+    reference = Loop(tmp_path / "b", left_out=range(16, 16 + GONE), steps=30)
+    assert (tmp_path / "weights0").read_text() == str([one.tolist() for one in reference.model.parameters()])
+
+
+@pytest.mark.slow
 def test_the_ranks_of_torchrun_are_started_anew_together(tmp_path: Path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = supervised(tmp_path, *torchrun, str(HERE / "restarted.py"), str(tmp_path), "8")
+    done = supervised(tmp_path, *torchrun, str(HERE / "restarted.py"), "hf", str(tmp_path), "8")
     assert done.returncode == 0, done.stderr[-3000:]
     assert [(tmp_path / f"starts{rank}").read_text() for rank in (0, 1)] == ["xx", "xx"]
     assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
