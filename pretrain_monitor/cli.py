@@ -117,7 +117,7 @@ def replay(
         print(f"{shown_path(path)}: no samples yet", file=sys.stdout if format is Format.TABLE else sys.stderr)
         return
 
-    # Imported for a log that can be read only: they load scipy and rich.
+    # Imported for a log that can be read only: they load rich.
     from .incident_table import print_table
     from .replaying import replay as replay_log
 

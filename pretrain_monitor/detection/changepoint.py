@@ -1,4 +1,4 @@
-"""Where a change began and how it went on, against the trend before it (segmentation by ``ruptures``).
+"""Where a change began and how it went on, against the trend before it.
 
 The live trend follows a shift within some tens of samples, so it cannot say whether the loss came back. A copy of the
 trend, frozen before the alarm, can.
@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import ruptures
 
 from .residual import Floats
+from .segmentation import segment_ends
 
 BASELINE_ROWS = 144
 _GAP_ROWS = 16  # rows just before the alarm that may already belong to the event
@@ -108,16 +108,14 @@ class Segment(NamedTuple):
 
 
 def segments(y: Floats) -> list[Segment]:
-    """Split residuals in sd into levels: kernel change-point detection with a linear kernel and a penalty.
+    """Split residuals in sd into levels: exact segmentation with a penalty.
 
-    Exact penalised segmentation (Killick, Fearnhead and Eckley 2012; ``ruptures``, Truong, Oudre and Vayatis 2020).
     Residuals are clipped at 4 sd first, so that a single row never makes a segment: those are the outlier chart's.
     """
     if len(y) < 2 * _MIN_SEGMENT:
         return [Segment(0, len(y) - 1, float(np.median(y)))] if len(y) else []
     clipped = np.clip(y, -_CLIP_SD, _CLIP_SD)
-    algorithm = ruptures.KernelCPD(kernel="linear", min_size=_MIN_SEGMENT).fit(clipped.reshape(-1, 1))
-    stops = [int(stop) for stop in algorithm.predict(pen=_PENALTY)]
+    stops = segment_ends(clipped, penalty=_PENALTY, min_size=_MIN_SEGMENT)
     starts = [0, *stops[:-1]]
     return [
         Segment(start, stop - 1, float(np.median(y[start:stop]))) for start, stop in zip(starts, stops, strict=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import ruptures
 
 from .residual import Floats
+from .segmentation import segment_ends
 
 _WIDE_SD = 1.8
 _NOISE_ROWS = 40
@@ -44,8 +44,7 @@ def noise_span(y: Floats, alarm: int) -> tuple[int, int]:
     spread = (np.clip(np.abs(_around_level(y)), 0.0, _CLIP_SD) - _MEAN_ABS) / _SD_ABS
     alarm = min(alarm, len(y) - 1)
     if len(y) >= 2 * _MIN_SEGMENT:
-        algorithm = ruptures.KernelCPD(kernel="linear", min_size=_MIN_SEGMENT).fit(spread.reshape(-1, 1))
-        stops = [int(stop) for stop in algorithm.predict(pen=_PENALTY)]
+        stops = segment_ends(spread, penalty=_PENALTY, min_size=_MIN_SEGMENT)
         grown = [
             (start, stop - 1)
             for start, stop in zip([0, *stops[:-1]], stops, strict=True)
