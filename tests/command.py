@@ -5,11 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from forked import forker
+
+# What takes longest to import, of all commands.
+MODULES = (
+    "pretrain_monitor.cli", "pretrain_monitor.replaying", "pretrain_monitor.incident_table",
+    "pretrain_monitor.explain.command", "pretrain_monitor.explain.png", "pretrain_monitor.explain.html",
+)  # fmt: skip
 COMMAND = [sys.executable, "-c", "from pretrain_monitor.cli import main; main()"]
 
 
 def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
+    return forker(*MODULES).run("pretrain_monitor.cli:main", arguments, timeout=timeout)
 
 
 def is_one_line(done: subprocess.CompletedProcess[str], *said: str) -> bool:

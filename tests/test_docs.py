@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import FRAMEWORKS, forker
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,7 +23,7 @@ BLOCKS = [
 def test_the_snippet_runs_as_pasted(block: str, tmp_path: Path):
     script = tmp_path / "snippet.py"
     script.write_text(block)
-    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    done = forker(*FRAMEWORKS).run(script.name, cwd=tmp_path, timeout=180)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 

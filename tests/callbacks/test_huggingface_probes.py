@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_hf
 import torch
+from forked import run_ranks
 from tiny_hf import samples
 from transformers import GPT2LMHeadModel, Trainer
 
@@ -243,15 +241,7 @@ WATCHED = ("attached", "unattached", "sharded", "broken monitor", "rank 0 alone"
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ended = subprocess.run(
-        [*torchrun, str(PROGRAM), str(folder), "bare", "bare sharded", *WATCHED],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert ended.returncode == 0, ended.stderr
+    run_ranks(PROGRAM, [folder, "bare", "bare sharded", *WATCHED], folder, limit_s=200)
     return folder
 
 

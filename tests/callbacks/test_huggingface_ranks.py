@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_hf
+from forked import run_ranks, start_ranks
 
 PROGRAM = Path(__file__).parent / "hf_ranks.py"
 HEALTHY = (
@@ -26,15 +23,7 @@ STEPS, FAILS_AFTER = 7, 5
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All scenarios that end well, one after the other in one pair of processes."""
     folder = tmp_path_factory.mktemp("ranks")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ended = subprocess.run(
-        [*torchrun, str(PROGRAM), str(folder), *HEALTHY],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert ended.returncode == 0, ended.stderr
+    run_ranks(PROGRAM, [folder, *HEALTHY], folder, limit_s=200)
     return folder
 
 
@@ -82,31 +71,16 @@ def test_a_rank_that_cannot_read_its_loss_keeps_nobody_waiting(healthy: Path) ->
 
 
 def test_a_rank_that_raises_does_not_make_the_other_hang(tmp_path: Path) -> None:
-    # Started by hand: torchrun would end the other rank, and hide that it hangs.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    outputs = [(tmp_path / f"output{rank}").open("w+") for rank in (0, 1)]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(tmp_path), "failing-rank"],
-            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=outputs[rank],
-            stderr=outputs[rank],
-        )
-        for rank in (0, 1)
-    ]
+    # Not by torchrun, which would end the other rank, and hide that it hangs.
+    ranks = start_ranks(PROGRAM, [tmp_path, "failing-rank"], tmp_path)
     try:
         codes = {1: ranks[1].wait(150)}
         failed_at = time.monotonic()
         codes[0] = ranks[0].wait(30)
         took_s = time.monotonic() - failed_at
     finally:
-        for rank, output in zip(ranks, outputs, strict=True):
+        for rank in ranks:
             rank.kill()
-            rank.wait()
-            output.close()
 
     assert "this rank has had enough" in (tmp_path / "output1").read_text()
     assert codes[0] != 0 and codes[1] != 0 and took_s < 30

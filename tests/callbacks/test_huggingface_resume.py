@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import hf_killed
 import pytest
 import tiny_hf
+from forked import FRAMEWORKS, forker
 from hf_killed import ENDS_AFTER, POISONED_STEPS, STEPS
 
 from pretrain_monitor import replay
@@ -17,8 +17,7 @@ from pretrain_monitor.callbacks.huggingface import MonitorCallback
 
 
 def run_to_its_end(folder: Path, how: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, hf_killed.__file__, str(folder), how]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+    return forker(*FRAMEWORKS).run(hf_killed.__file__, [folder, how], timeout=200)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked import start_ranks
 
 from pretrain_monitor import read_run
 from pretrain_monitor.records import read_records
@@ -21,27 +19,15 @@ TOKENS = [(32, 32 - 8 * (1 + step % 2)) for step in range(6)]  # that are no pad
 
 def run_two(scenario: str, directory: Path, *, limit_s: float) -> list[subprocess.CompletedProcess]:
     """Start both ranks; both must end within ``limit_s`` seconds, however they end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    command = [sys.executable, PROGRAM, scenario, directory]
-    outputs = [(directory / f"output{rank}").open("w+") for rank in (0, 1)]
-    ranks = [
-        subprocess.Popen(command, env={**os.environ, **group, "LOCAL_RANK": str(rank)}, stdout=output, stderr=output)
-        for rank, output in enumerate(outputs)
-    ]
+    ranks = start_ranks(PROGRAM, [scenario, directory], directory)
     deadline = time.monotonic() + limit_s
     try:
         codes = [rank.wait(max(0.1, deadline - time.monotonic())) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
-            rank.wait()
-        for output in outputs:
-            output.close()
     texts = [(directory / f"output{rank}").read_text() for rank in (0, 1)]
-    return [subprocess.CompletedProcess(command, code, text) for code, text in zip(codes, texts, strict=True)]
+    return [subprocess.CompletedProcess([scenario], code, text) for code, text in zip(codes, texts, strict=True)]
 
 
 @pytest.fixture(scope="module")

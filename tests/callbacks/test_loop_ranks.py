@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import rank_programs
+from forked import run_ranks, start_ranks
 
 from pretrain_monitor import read_run
 from pretrain_monitor.records import read_records
@@ -36,9 +37,7 @@ def healthy(tmp_path_factory):
     """The scenarios in which all goes well for the process group, one after the other in one pair of processes."""
     directory = tmp_path_factory.mktemp("healthy")
     scenarios = ("early", "ddp", "fsdp", "broken", "resume", "joining", "late_sum", "announcing", "left_open")
-    ended = torchrun(directory, *scenarios)
-    assert ended.returncode == 0, ended.stderr
-    return directory, ended.stderr
+    return directory, run_ranks(PROGRAM, [directory, *scenarios], directory, limit_s=150)
 
 
 def metrics(run_dir):
@@ -142,22 +141,13 @@ def test_a_monitor_left_open_is_closed_at_exit_with_its_last_step(healthy):
 
 def by_hand(directory, scenario):
     """Two processes that nobody ends when one of them fails: what they return and say."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "FILE_STORE": str(directory / "store")}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(directory), scenario],
-            env={**environment, "RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
+    processes = start_ranks(PROGRAM, [directory, scenario], directory)
     try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
+        codes = [process.wait(120) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [process.returncode for process in processes], errors
+    return codes, [(directory / f"output{rank}").read_text() for rank in (0, 1)]
 
 
 def seconds_since_failure(run_dir):
@@ -196,10 +186,9 @@ def test_under_torchrun_a_failing_rank_ends_the_job(tmp_path):
 
 
 def test_a_program_that_reports_from_rank_0_alone_does_not_hang(tmp_path):
-    ended = torchrun(tmp_path, "rank_0_alone")
-    assert ended.returncode == 0, ended.stderr
-    assert "not every rank reports its steps" in ended.stderr
-    assert ended.stderr.count("grad_norm is left out: it is spread over ranks") == 1
+    said = run_ranks(PROGRAM, [tmp_path, "rank_0_alone"], tmp_path, limit_s=150)
+    assert "not every rank reports its steps" in said
+    assert said.count("grad_norm is left out: it is spread over ranks") == 1
     samples = list(read_run(tmp_path / "rank_0_alone"))
     assert [(sample.metrics, sample.tokens_seen) for sample in samples] == [({"loss": 2.0}, None)] * 3
     for rank in (0, 1):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import lost_ranks
 import pytest
+from forked import start_ranks
 from lost_ranks import LOST_AT, TIMEOUT_S
 
 CASES = [("hangs", "training"), ("dies", "going_back"), ("hangs", "going_back")]
@@ -26,30 +23,22 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dic
 
 
 def run(folder: Path, how: str, where: str) -> dict[str, Any]:
-    # Started by hand: torchrun would end the other rank, and hide that it hangs.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    said = folder / "said"
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, lost_ranks.__file__, str(folder / "run"), how, where],
-            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=said.open("w") if rank == 0 else subprocess.DEVNULL,
-        )
-        for rank in (0, 1)
-    ]
+    # Not by torchrun, which would end the other rank, and hide that it hangs.
+    ranks = start_ranks(lost_ranks.__file__, [folder / "run", how, where], folder)
     try:
         status = ranks[0].wait(150)
         ended_at = time.time()
     finally:
         for rank in ranks:
             rank.kill()
-            rank.wait()
     records = [json.loads(line) for line in (folder / "run" / "run.jsonl").read_text().splitlines()]
     last_step_at = max(record["time"] for record in records if record["type"] == "sample")
-    return {"status": status, "said": said.read_text(), "records": records, "took_s": ended_at - last_step_at}
+    return {
+        "status": status,
+        "said": (folder / "output0").read_text(),
+        "records": records,
+        "took_s": ended_at - last_step_at,
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import run_ranks, start_ranks
 
 from pretrain_monitor import read_run
 from tests.probes import probe_rank_programs
@@ -26,30 +24,18 @@ SCENARIOS = (
 ENOUGH = "RuntimeError: this rank has had enough"
 
 
-def torchrun(ranks: int, directory: Path, *scenarios: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    ended = subprocess.run(
-        [*command, str(PROGRAM), str(directory), *scenarios],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """All scenarios that end well, one after the other in one pair of processes."""
     directory = tmp_path_factory.mktemp("two")
-    torchrun(2, directory, *SCENARIOS)
+    run_ranks(PROGRAM, [directory, *SCENARIOS], directory, limit_s=250)
     return directory
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     directory = tmp_path_factory.mktemp("three")
-    torchrun(3, directory, "numbers")
+    run_ranks(PROGRAM, [directory, "numbers"], directory, ranks=3, limit_s=250)
     return directory
 
 
@@ -201,27 +187,15 @@ def test_a_monitor_made_before_the_process_group_probes_from_the_first_step_on(t
 
 
 def test_a_rank_that_is_killed_in_a_probe_leaves_nobody_waiting(tmp_path):
-    # Started by hand: torchrun would end the other rank, and hide that it hangs.
-    group = {"WORLD_SIZE": "2", "FILE_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}
-    outputs = [(tmp_path / f"output{rank}").open("w+") for rank in (0, 1)]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(tmp_path), "killed"],
-            env={**os.environ, **group, "RANK": str(rank)},
-            stdout=output,
-            stderr=output,
-        )
-        for rank, output in enumerate(outputs)
-    ]
+    # Not by torchrun, which would end the other rank, and hide that it hangs.
+    ranks = start_ranks(PROGRAM, [tmp_path, "killed"], tmp_path)
     try:
         assert ranks[1].wait(100) == -9, (tmp_path / "output1").read_text()
         killed_at = time.monotonic()
         assert ranks[0].wait(60) != 0
         took_s = time.monotonic() - killed_at
     finally:
-        for rank, output in zip(ranks, outputs, strict=True):
+        for rank in ranks:
             rank.kill()
-            rank.wait()
-            output.close()
     assert took_s < 30  # the group waits for 20
     assert "the probes failed and are switched off" in (tmp_path / "killed" / "said0").read_text()
