@@ -60,7 +60,7 @@ class TrainerActions:
 
         def leave(order: Order, step: int) -> None:
             assert self._hands is not None
-            tap.data.steps += self._hands.skip_steps
+            tap.data.went_back(self._hands.skip_steps)
             if self._acting is not None:
                 self._acting.skipping.rewound(step)
             went_back(order, step)
@@ -143,6 +143,11 @@ class TrainerActions:
         rewinds = [action for action in self._monitor.config.actions if isinstance(action, Rewind)]
         if any(rewind.by_restart for rewind in rewinds) and plan_path() is None:
             logger.error("rewind: by_restart needs somebody who starts the job anew: `pretrain-monitor run -- ...`")
+        if any(rewind.by_restart for rewind in rewinds) and trainer.args.ignore_data_skip:
+            logger.error(
+                "rewind: with ignore_data_skip the new process reads its data from the beginning, so none of it can "
+                "be left out"
+            )
         if not all(rewind.by_restart for rewind in rewinds) and hinders_loading(trainer):
             logger.error(f"rewind: {CANNOT_LOAD}: by_restart=True starts the job anew")
         if "rewind" in wanted and trainer.args.save_only_model:

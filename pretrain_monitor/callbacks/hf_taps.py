@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.trainer_utils import has_length
 
 from .gather import Scalar
 from .guard import guarded
@@ -133,6 +134,8 @@ class SkippedData:
         self.steps = steps  # optimizer steps' worth still to be read past
         self._is_short = False  # this pass over the data is shorter than the trainer believes
         self._pass: Any = None  # the iterator of this pass
+        self._stream: Any = None  # what is read from instead, where the trainer believes that a pass is over
+        self._has_gone_back = False
         self._was_read = self._was_trained_on = False  # whether any of this pass was
 
     @property
@@ -140,16 +143,31 @@ class SkippedData:
         """Whether a pass over the data was read past from beginning to end, which is no reason to stop."""
         return self._was_read and not self._was_trained_on
 
+    def went_back(self, skip_steps: int) -> None:
+        """The training went back, and is to leave out so much more than it has read."""
+        self.steps += skip_steps
+        self._has_gone_back = True
+
     def attach(self, trainer: Any) -> None:
         inner = trainer.get_batch_samples
 
         @functools.wraps(inner)
         def outer(epoch_iterator: Iterator[Any], num_batches: int, *args: Any, **kwargs: Any) -> Any:
             if epoch_iterator is not self._pass:
+                # To the trainer a pass over data without a length is as long as the training, and after going back too
+                # short: the data goes on all the same.
+                is_endless = not has_length(trainer.callback_handler.train_dataloader)
+                if self._stream is None and self._has_gone_back and is_endless:
+                    self._stream = self._pass
                 self._pass, self._was_read, self._was_trained_on = epoch_iterator, False, False
+            source = epoch_iterator if self._stream is None else self._stream
             if self.steps:
-                self._read_past(epoch_iterator, trainer.args.gradient_accumulation_steps)
-            samples, items = inner(epoch_iterator, num_batches, *args, **kwargs)
+                self._read_past(source, trainer.args.gradient_accumulation_steps)
+            samples, items = inner(source, num_batches, *args, **kwargs)
+            if self._stream is not None and len(samples) < num_batches:
+                self._stream = None
+                if not samples:
+                    samples, items = inner(epoch_iterator, num_batches, *args, **kwargs)
             if self._is_short and len(samples) < num_batches:
                 # The trainer would not know these for the last of the pass, and never step.
                 samples.clear()

@@ -48,6 +48,7 @@ class LoopActions:
         self.should_stop = False
         self.exit_status: int | None = None
         self.steps_to_skip = 0
+        self._was_told_to_skip = False
         self._acting = Acting(monitor, gather, self, self._rate)
         self._plan: Order | None = None  # of the process before this one
 
@@ -114,6 +115,13 @@ class LoopActions:
         """A step was handed over, on every rank: do what has been ordered by now."""
         if not self.has_any:
             return
+        if self.steps_to_skip and not self._was_told_to_skip:
+            self._was_told_to_skip = True
+            logger.warning(
+                "step %d was made without leaving out data of %d steps: ask take_steps_to_skip() before each step",
+                step,
+                self.steps_to_skip,
+            )
         self._step = step
         if self._plan is not None:
             # Not before a step that all ranks have made: one that comes later has to find it.

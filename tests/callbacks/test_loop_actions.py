@@ -89,6 +89,22 @@ def test_where_no_more_updates_may_be_left_out_the_run_goes_back_to_before_the_o
     assert loop.model.weight.isfinite().all()
 
 
+def test_a_loop_that_does_not_ask_what_to_leave_out_is_told_once(tmp_path: Path, caplog: Any):
+    class Deaf(Loop):
+        def read_past(self, batches: int) -> None:
+            if not self.monitor.global_step:
+                super().read_past(batches)
+
+        def step(self, poisoned: tuple[int, ...]) -> None:
+            kept, self.monitor.take_steps_to_skip = self.monitor.take_steps_to_skip, lambda: 0  # type: ignore[method-assign]
+            super().step(poisoned)
+            self.monitor.take_steps_to_skip = kept  # type: ignore[method-assign]
+
+    Deaf(tmp_path, poisoned=(18,), actions=[Rewind(skip_steps=8)])
+    said = [record.message for record in caplog.records if "leaving out" in record.message]
+    assert said == ["step 16 was made without leaving out data of 5 steps: ask take_steps_to_skip() before each step"]
+
+
 def test_an_update_is_left_out_where_the_loop_asks(tmp_path: Path):
     loop = Loop(tmp_path, poisoned=(5,), actions=[SkipStep()])
     assert all(parameter.isfinite().all() for parameter in loop.model.parameters())
