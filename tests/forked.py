@@ -66,8 +66,9 @@ class Forker:
             self.ended[int(number)] = int(status)
 
     def run(
-        self, program: str | Path, arguments: Sequence[object] = (), *, timeout: float, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
+        self, program: str | Path, arguments: Sequence[object] = (), *, timeout: float,
+        env: Mapping[str, str] | None = None, cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Run it to its end.
 
         Raises:
@@ -75,7 +76,7 @@ class Forker:
         """
         with tempfile.TemporaryDirectory() as folder:
             said = Path(folder, "stdout"), Path(folder, "stderr")
-            process = self.start(program, arguments, said=said, cwd=cwd)
+            process = self.start(program, arguments, said=said, env=env, cwd=cwd)
             try:
                 status = process.wait(timeout)
             finally:
@@ -206,8 +207,7 @@ def _run(request: dict[str, Any]) -> int:
             module, _, function = program.partition(":")
             getattr(importlib.import_module(module), function)()
         else:
-            sys.path[0] = str(Path(program).absolute().parent)
-            sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+            sys.path.insert(0, str(Path(program).absolute().parent))
             runpy.run_path(program, run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import FRAMEWORKS, forker
 
 from pretrain_monitor import read_run
 
@@ -44,19 +45,16 @@ def test_an_example_is_short_and_says_how_to_run_it(program):
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_an_example_logs_every_step_with_loss_norm_and_rate(program, tmp_path):
     launcher, *words = command_in(program)
-    launch = {
-        "python": [sys.executable],
-        "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone"],
-    }[launcher]
     words = [str(program) if word.startswith("examples/") else word for word in words[:-4]]
-    ended = subprocess.run(
-        [*launch, *words, "--steps", str(STEPS), "--run-dir", str(tmp_path / "run")],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    words += ["--steps", str(STEPS), "--run-dir", str(tmp_path / "run")]
+    env = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    if launcher == "python":
+        ended = forker(*FRAMEWORKS).run(words[0], words[1:], env=env, cwd=tmp_path, timeout=240)
+    else:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        ended = subprocess.run(
+            [*torchrun, *words], cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=240
+        )
     samples = [sample for sample in read_run(tmp_path / "run") if "loss" in sample.metrics]
     # gloo's threads now and then abort a process that has finished; what it wrote must be right all the same.
     was_aborted = launcher == "torchrun" and "SIGABRT" in ended.stderr

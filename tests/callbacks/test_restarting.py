@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import test_lightning_actions
 from command import COMMAND, cli, is_one_line
+from forked import FRAMEWORKS, forker
 from lightning_parts import fingerprint
 from test_huggingface_actions import InOrder, actions_in, data
 from test_loop_actions import Loop
 from tiny_hf import samples, trainer, weights_hash
 
 from pretrain_monitor import read_run
+from pretrain_monitor.actions.plan import EXIT_STATUS, VARIABLE
 
 pytestmark = test_lightning_actions.pytestmark
 HERE = Path(__file__).parent
@@ -36,11 +38,19 @@ GONE = 8  # steps' worth of data that is left out
 
 
 def restarted(folder: Path, kind: str) -> dict[str, Any]:
-    """Has one training started anew; the record of its going back."""
-    done = supervised(folder, sys.executable, str(HERE / "restarted.py"), kind, str(folder), str(GONE))
-    assert done.returncode == 0, done.stderr[-3000:]
+    """One training that was started anew; the record of its going back."""
+    program = HERE / "restarted.py"
+    if kind == "hf":
+        done = supervised(folder, sys.executable, str(program), kind, str(folder), str(GONE))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "started anew from the checkpoint of step 15" in done.stderr
+    else:
+        # What `pretrain-monitor run` does, in processes that begin faster.
+        env = {VARIABLE: str(folder / "plan.json")}
+        for status in (EXIT_STATUS, 0):
+            done = forker(*FRAMEWORKS).run(program, [kind, folder, GONE], env=env, timeout=200)
+            assert done.returncode == status, done.stderr[-3000:]
     assert (folder / "starts0").read_text() == "xx"
-    assert "started anew from the checkpoint of step 15" in done.stderr
     assert not (folder / "plan.json").exists()
     run_dir = next(path.parent for path in folder.rglob("run.jsonl"))
     (record,) = (one for one in records(run_dir) if one["type"] == "action")
