@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .actions.decide import PAUSE_NAME, Decider
-from .actions.orders import DONE, ActionRecord, Order
+from .actions.decide import PAUSE, PAUSE_NAME, RESUME, Decider
+from .actions.orders import DONE, ActionRecord, Order, left_out
 from .announcing import MAX_WAITING, Announcement, Announcements
 from .built_in_sinks import BuiltInSinks
 from .config import MonitorConfig, WhatChanges, load_config, with_actions
@@ -145,7 +145,7 @@ class Monitor:
         if self.run_dir is not None:
             self._guarded("the run log failed", self._open_log, self.run_dir, step)
         if self.decider is not None and step > 0:
-            self.decider.recall(self.past_actions(step))
+            self.decider.recall(self._all_actions(step), step)
         while self._said_early:
             self._guarded("an announcement failed", self._announce, *self._said_early.popleft(), step)
         threads = (self._guarded("a sink failed", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
@@ -222,7 +222,7 @@ class Monitor:
         self.learning_rate = sample.metrics.get("learning_rate", self.learning_rate)
         is_left_out = UPDATE_LEFT_OUT in sample.metrics and sample.metrics[UPDATE_LEFT_OUT] == 1.0
         if UPDATE_LEFT_OUT in sample.metrics:
-            sample = _without_flag(sample)
+            sample = _without_flag(sample, is_dry_run=self.config.dry_run)
         if self.decider is not None and UPDATE_LEFT_OUT in (sample.meta or {}):
             self.decider.left_out(sample.step)
         seen = self._announced.carried_by(sample)
@@ -259,8 +259,9 @@ class Monitor:
 
     def take_orders(self) -> list[Order]:
         """What is to be done and has not been taken yet."""
-        if self.decider is not None and (order := self._guarded("actions failed", self.decider.look)) is not None:
-            self._orders.append(order)
+        if self.decider is not None:
+            order = self._guarded("actions failed", self.decider.look, self.detector.last_step or 0)
+            self._orders += [] if order is None else [order]
         if not self._orders:
             return []
         orders, self._orders = self._orders, []
@@ -287,6 +288,18 @@ class Monitor:
             return []
         return self._guarded("earlier actions cannot be read", _actions_until, self.run_dir / FILE_NAME, step) or []
 
+    def record_plan(self, plan: Order) -> None:
+        """Keep that this process has gone back, as the one before it had planned. Never raises."""
+        self.record_action(plan, DONE)
+        if self.decider is not None:
+            self.decider.recall(self._all_actions(int(plan.details["to_step"])), int(plan.details["to_step"]))
+
+    def _all_actions(self, step: int) -> list[ActionRecord]:
+        """Also what was done in steps that have been given up, which counts for budgets all the same."""
+        if self.run_dir is None or not (self.run_dir / FILE_NAME).is_file():
+            return []
+        return self._guarded("earlier actions cannot be read", _all_actions_in, self.run_dir / FILE_NAME) or []
+
     def skipped_steps(self, step: int) -> int:
         """Steps' worth of data that rewinds have left out of what a run had read by ``step``. Never raises."""
         if self.run_dir is None or not (self.run_dir / FILE_NAME).is_file():
@@ -309,7 +322,7 @@ class Monitor:
         self.detector = InstabilityDetector(self.config)
         self._announced = Announcements()
         self.tokens_seen = None
-        self._orders.clear()
+        self._orders = [order for order in self._orders if order.do in (PAUSE, RESUME)]
         self._started_at = self._snapshot_step = step
         if self._log is not None:
             self._continue(self._log.path, step)
@@ -460,10 +473,10 @@ class Monitor:
             logger.warning(message, *args)
 
 
-def _without_flag(sample: Sample) -> Sample:
+def _without_flag(sample: Sample, *, is_dry_run: bool) -> Sample:
     metrics = dict(sample.metrics)
     meta = dict(sample.meta or {})
-    if metrics.pop(UPDATE_LEFT_OUT) == 1.0:
+    if metrics.pop(UPDATE_LEFT_OUT) == 1.0 and not is_dry_run:
         meta[UPDATE_LEFT_OUT] = "on the device"
     return Sample(sample.step, metrics, sample.tokens_seen, sample.time, meta or None)
 
@@ -476,10 +489,12 @@ def _actions_until(path: Path, step: int) -> list[ActionRecord]:
     return list(read_actions(path, step))
 
 
+def _all_actions_in(path: Path) -> list[ActionRecord]:
+    return list(read_actions(path, with_superseded=True))
+
+
 def _skipped_until(path: Path, step: int) -> int:
-    rewinds = (action for action in read_actions(path, step) if action.do == "rewind" and action.is_done)
-    names = ("skipped_steps", "skipped_before")
-    return sum(int(action.details.get(name, 0)) for action in rewinds for name in names)
+    return left_out(read_actions(path, step))
 
 
 def _is_first_rank() -> bool:

@@ -127,12 +127,18 @@ def read_probes(path: Path, until_step: int | None = None) -> Iterator[dict[str,
                     yield record
 
 
-def read_actions(path: Path, until_step: int | None = None) -> Iterator[ActionRecord]:
-    """What was done about incidents, and what was not; superseded records left out, without parsing the samples."""
+def read_actions(path: Path, until_step: int | None = None, *, with_superseded: bool = False) -> Iterator[ActionRecord]:
+    """What was done about incidents, and what was not, without parsing the samples.
+
+    Args:
+        with_superseded: also what was done in steps that have been given up since the run last began at step 0.
+    """
     with path.open("rb") as file:
         index = RunLogIndex.of_file(path, file)
+        begun = max((start for start, resumed_from in index.sessions if resumed_from == 0), default=0)
         for offset, step in index.actions:
-            if (until_step is None or step <= until_step) and not index.is_superseded(offset, step):
+            is_wanted = offset >= begun if with_superseded else not index.is_superseded(offset, step)
+            if is_wanted and (until_step is None or step <= until_step):
                 file.seek(offset)
                 record = record_of(file.readline())
                 action = None if record is None else action_of(record)

@@ -34,9 +34,9 @@ def supervise(command: Sequence[str], plan: Path, *, at_most: int) -> int:
         raise ConfigError(f"{plan}: no such directory: name a file that the job can write, with --plan")
     environment = {**os.environ, VARIABLE: str(plan.absolute())}
     for starts_left in range(at_most, -1, -1):
-        status = _run(command, environment)
+        status, was_told_to_end = _run(command, environment)
         order = read_plan(plan)
-        if status == 0 or order is None:
+        if status == 0 or order is None or was_told_to_end:
             return status
         if not starts_left:
             _say(f"the job wants to go back to step {order.details['to_step']:,} once more, but has been started anew "
@@ -46,13 +46,17 @@ def supervise(command: Sequence[str], plan: Path, *, at_most: int) -> int:
     return status
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> int:
+def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
+    """Its exit status, and whether somebody has told it to end."""
     try:
         job = subprocess.Popen(command, env=environment)
     except OSError as error:
         raise ConfigError(f"{command[0]}: cannot be started: {error.strerror}") from None
 
+    signals: list[int] = []
+
     def forward(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
         job.send_signal(number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
@@ -61,7 +65,7 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return status if status >= 0 else 128 - status  # as shells tell a signal
+    return status if status >= 0 else 128 - status, bool(signals)  # as shells tell a signal
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PACKAGES = ("pretrain-monitor", "numpy", "ruptures")
+_PACKAGES = ("pretrain-monitor", "numpy")
 
 
 def provenance(command: str) -> str:

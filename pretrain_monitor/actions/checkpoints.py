@@ -25,17 +25,20 @@ def keep(path: Path, step: int) -> Path:
     """A checkpoint, file or directory, under a name that no rotation knows: ``kept/`` beside it.
 
     By hard links where the file system has them: nothing is copied, and it takes no room until the original is gone.
-    One whose name does not have its step in it, as ``last.ckpt``, is copied: it will be written over.
+    One whose name does not have its step in it, as ``last.ckpt``, is copied, to a name that has: it will be written
+    over.
 
     Raises:
         OSError: it cannot be read, or not be written there.
     """
-    target = path.parent / KEPT / path.name
+    says_step = re.search(rf"(?<!\d){step}(?!\d)", path.name) is not None
+    name = path.name if says_step else f"{path.stem}-step={step}{path.suffix}"
+    target = path.parent / KEPT / name
     if path.parent.name == KEPT or target.exists():
         return path if path.parent.name == KEPT else target
     target.parent.mkdir(exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    copy = _link if re.search(rf"(?<!\d){step}(?!\d)", path.name) else shutil.copy2
+    copy = _link if says_step else shutil.copy2
     if path.is_dir():
         shutil.copytree(path, draft, copy_function=copy, dirs_exist_ok=True)
     else:

@@ -76,7 +76,8 @@ class Decider:
         self._done: dict[int, deque[int]] = {place: deque() for place in range(len(self._actions))}
         self._about: set[tuple[int, str]] = set()
         self._next_look = 0.0
-        self._was_paused = False
+        self._was_paused = self._is_file_there = False
+        self._is_spent = False  # the budget of updates that a device leaves out
         self.checkpoint_before: CheckpointBefore = lambda step: None
 
     def decide(self, events: Sequence[Event]) -> list[Decision]:
@@ -113,14 +114,21 @@ class Decider:
                 decisions += self._decide(place, action, incident, step)
         return decisions
 
-    def recall(self, records: Iterable[ActionRecord]) -> None:
-        """What was done in earlier sessions of the run counts."""
+    def recall(self, records: Iterable[ActionRecord], step: int) -> None:
+        """What was done in earlier sessions of the run counts, instead of what is known so far.
+
+        Args:
+            step: at which this session begins; what was done in steps that have been given up counts as of it.
+        """
+        self._gone_back_to.clear()
+        for steps in self._done.values():
+            steps.clear()
         for record in records:
             if not record.is_done:
                 continue
             for place, action in enumerate(self._actions):
                 if action.do == record.do:
-                    self._done[place].append(record.step)
+                    self._done[place].append(min(record.step, step))
             if record.do == "rewind" and type(to_step := record.details.get("to_step")) is int:
                 self._gone_back_to.add(to_step)
 
@@ -137,17 +145,25 @@ class Decider:
         reason = f"{settings.at_most} updates left out in {settings.per_steps:,} steps"
         if settings.then == "stop":
             return [DONE], [Order("stop", step, reason, details={"save": False, "exit_status": None})]
-        return [DONE, f"{OVER_BUDGET}: {settings.at_most} in {settings.per_steps:,} steps"], [
-            Order(PAUSE, step, reason)
-        ]
+        self._is_spent = True  # the next look says so
+        return [DONE, f"{OVER_BUDGET}: {settings.at_most} in {settings.per_steps:,} steps"], []
 
-    def look(self) -> Order | None:
-        """Whether somebody has paused actions, or lets them go on, since the last look; at most one look a second."""
+    def look(self, step: int) -> Order | None:
+        """Whether updates are to be left out no more, or again: because somebody has paused actions, or for the budget.
+
+        At most one look at the file a second.
+
+        Args:
+            step: newest one.
+        """
         now = clock.monotonic()
-        if now < self._next_look:
-            return None
-        self._next_look = now + _LOOK_EVERY_S
-        was_paused, self._was_paused = self._was_paused, self._is_paused()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_EVERY_S
+            self._is_file_there = self._is_paused()
+        settings = self._skip_step
+        if self._is_spent and settings is not None and step - self._left_out[0] >= settings.per_steps:
+            self._is_spent = False
+        was_paused, self._was_paused = self._was_paused, self._is_file_there or self._is_spent
         if was_paused == self._was_paused:
             return None
         return Order(PAUSE if self._was_paused else RESUME, 0, "")
@@ -158,7 +174,7 @@ class Decider:
         self._harmless.clear()
         self._held.clear()
         self._about.clear()
-        for steps in self._done.values():
+        for steps in (*self._done.values(), self._left_out):
             for place, done_at in enumerate(steps):
                 steps[place] = min(done_at, step)
 

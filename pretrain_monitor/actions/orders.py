@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -73,3 +73,9 @@ class ActionRecord:
         if not all(isinstance(fields[name], str) for name in ("do", "outcome", "reason", "incident")):
             raise TypeError("what was done is said in words")
         return cls(**fields)
+
+
+def left_out(records: Iterable[ActionRecord]) -> int:
+    """Steps' worth of data that rewinds have left out."""
+    rewinds = (record for record in records if record.do == "rewind" and record.is_done)
+    return sum(int(one.details.get(name, 0)) for one in rewinds for name in ("skipped_steps", "skipped_before"))

@@ -62,5 +62,8 @@ def read_plan(path: Path | None = None) -> Order | None:
 def drop_plan(path: Path | None = None) -> None:
     """It has been carried out: whoever starts the job by himself does not go back once more."""
     path = plan_path() if path is None else path
-    if path is not None:
-        path.unlink(missing_ok=True)
+    try:
+        if path is not None:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.error("%s: the plan has been carried out but cannot be deleted: %s", path, error.strerror)

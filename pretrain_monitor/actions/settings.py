@@ -131,8 +131,9 @@ def contradiction(actions: Sequence[Any]) -> str | None:
         before = seen.setdefault(action.do, [])
         if action.do == "skip_step" and before:
             return "skip_step is there twice"
-        if any(action.rules & rules for rules in before):
-            return f"{action.do} is there twice for {_named(action.rules)}"
+        for rules in before:
+            if both := (_spelled_out(action.rules) & rules) | (action.rules & _spelled_out(rules)):
+                return f"{action.do} is there twice for {_named(both)}"
         before.append(action.rules)
     for one, other, advice in (
         ("rewind", "stop", "to stop when rewinding does not help, give rewind `then: stop`"),

@@ -37,6 +37,10 @@ class Hands(Protocol):
         """Optimizer steps completed."""
         ...
 
+    def facts_for_restart(self) -> Mapping[str, Any]:
+        """What the next process cannot know by itself; JSON-ready."""
+        ...
+
     def put_aside(self, step: int) -> None:
         """On the rank that may: move the checkpoints from after ``step`` to where nobody resumes from them."""
         ...
@@ -73,21 +77,24 @@ class Acting:
         self._gather = gather
         self._hands = hands
         self._rate = rate
+        self._rewinds = 0
         self._is_writer = gather.is_writer
         self.skipping = Skipping(monitor, is_writer=gather.is_writer)
 
     def after_step(self, step: int) -> None:
         """A step was handed over, on every rank: do what has been ordered by now."""
         self._rate.advance(step)
-        orders = [*self._gather.take_orders(), *self.skipping.settle(step)]
+        orders = [*self._gather.take_orders(self._rewinds), *self.skipping.settle(step)]
         goes_back = any(order.do == "rewind" for order in orders)
         if goes_back:
             self._gather.flush()  # what is under way belongs to the steps that are given up
+        rewinds = self._rewinds  # one is enough
         for order in orders:
             if goes_back and order.do == "checkpoint":
                 # One of the present step would be put aside at once.
                 order = replace(order, details={**order.details, "save": False})
-            self._obey(order)
+            if order.do != "rewind" or self._rewinds == rewinds:
+                self._obey(order)
 
     def _obey(self, order: Order) -> None:
         if order.do in (PAUSE, RESUME):
@@ -120,6 +127,7 @@ class Acting:
         # Also so that nobody writes or moves what another rank still reads.
         if do_all_agree(problem is None):
             self._hands.settle_rewind(order)
+            self._rewinds += 1
             return DONE
         return f"{FAILED}: {problem or 'on another rank'}"
 
@@ -131,17 +139,25 @@ class Acting:
             SystemExit: otherwise.
         """
         path = plan_path()
-        if path is None:
+        # Of all ranks, for a launcher may keep its variables from other machines.
+        if not do_all_agree(path is not None) or path is None:
             raise ActionError("nobody would start the job anew: start it with `pretrain-monitor run -- ...`")
         gone, to_step = self._hands.step, int(order.details["to_step"])
         skipped = max(gone - to_step, int(order.details["skip_steps"]))
-        facts = {**order.details, "from_step": gone, "skipped_steps": skipped, "planned_at": clock.time()}
+        facts = {
+            **order.details,
+            **self._hands.facts_for_restart(),
+            "from_step": gone,
+            "skipped_steps": skipped,
+            "planned_at": clock.time(),
+        }
         problem = None
         if self._is_writer:
             problem = _problem_of(lambda: write_plan(path, replace(order, details=facts)))
         if not do_all_agree(problem is None):
             raise ActionError(f"{path}: the plan cannot be written")
         self._hands.put_aside(to_step)
+        do_all_agree(True)  # so that a launcher does not end one rank in the midst of it, because another one is gone
         logger.warning("ending, to go on from the checkpoint of step %s in a new process", f"{to_step:,}")
         raise SystemExit(EXIT_STATUS)
 

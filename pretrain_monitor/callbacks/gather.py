@@ -132,8 +132,12 @@ class StepGatherer:
         except Exception:
             self._tell_once("step", "telemetry of step %d failed; training goes on", step, with_trace=True)
 
-    def take_orders(self) -> list[Order]:
-        """What is to be done now, after a step was pushed: the same on every rank, at the same step. Never raises."""
+    def take_orders(self, rewinds: int = 0) -> list[Order]:
+        """What is to be done now, after a step was pushed: the same on every rank, at the same step. Never raises.
+
+        Args:
+            rewinds: so far, on every rank. Orders from before the last one are left out: their steps are given up.
+        """
         try:
             given = self._monitor.take_orders() if self.is_writer else []
             if self._is_alone:
@@ -143,8 +147,8 @@ class StepGatherer:
                 return []
             if self._channel is None:
                 return given
-            self._channel.issue(given)
-            return self._channel.take()
+            self._channel.issue(given, rewinds)
+            return self._channel.take(rewinds)
         except Exception:
             self._tell_once("orders", "orders cannot be handed on and are left out", with_trace=True)
             return []

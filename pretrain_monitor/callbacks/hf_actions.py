@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..actions.decide import PAUSE, REFUSED, RESUME
-from ..actions.orders import DONE, Order
+from ..actions.orders import Order
 from ..actions.plan import drop_plan, plan_path, read_plan
 from ..actions.settings import Rewind
 from ..distributed import from_main_rank
@@ -35,6 +35,7 @@ class TrainerActions:
         self._hands: TrainerHands | None = None
         self._acting: Acting | None = None
         self._plan: Order | None = None  # of the process before this one
+        self._can_skip = True
 
     @property
     def exit_status(self) -> int | None:
@@ -57,6 +58,8 @@ class TrainerActions:
                 logger.error("actions are only told of, not carried out: %s", _NOT_ATTACHED)
             return
         trainer = tap.trainer
+        # Its engine steps in the backward pass, before anybody is asked.
+        self._can_skip = not trainer.is_deepspeed_enabled
 
         def leave(order: Order, step: int) -> None:
             assert self._hands is not None
@@ -80,7 +83,7 @@ class TrainerActions:
         step, plan = trainer.state.global_step, self._plan
         self._plan = None
         if plan is not None and plan.details["to_step"] == step and self._gather.is_writer:
-            self._monitor.record_action(plan, DONE)
+            self._monitor.record_plan(plan)
             drop_plan()
         if not step:
             return
@@ -104,7 +107,7 @@ class TrainerActions:
 
     def guard(self, optimizer: Any, norm: Any, step: int) -> None:
         """Before the optimizer steps."""
-        if self._acting is not None:
+        if self._acting is not None and self._can_skip:
             has_scaler = getattr(optimizer, "scaler", None) is not None
             self._acting.skipping.guard(optimizer, norm, step, has_scaler=has_scaler)
 
@@ -140,6 +143,8 @@ class TrainerActions:
             logger.error(
                 "rewind: save_strategy is 'no', so there will be no checkpoint to go back to: save every so many steps"
             )
+        if "skip_step" in wanted and not self._can_skip:
+            logger.error("skip_step: DeepSpeed steps in the backward pass, so no update can be left out")
         rewinds = [action for action in self._monitor.config.actions if isinstance(action, Rewind)]
         if any(rewind.by_restart for rewind in rewinds) and plan_path() is None:
             logger.error("rewind: by_restart needs somebody who starts the job anew: `pretrain-monitor run -- ...`")

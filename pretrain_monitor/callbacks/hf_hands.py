@@ -43,10 +43,13 @@ class TrainerHands:
     def step(self) -> int:
         return int(self._trainer.state.global_step)
 
+    def facts_for_restart(self) -> Mapping[str, Any]:
+        return {}
+
     def put_aside(self, step: int) -> None:
         if self._trainer.is_world_process_zero():
             for later in found_checkpoints(self._trainer):
-                if later.step > step and Path(later.path).parent.name != KEPT:
+                if later.step > step:
                     try_to_put_aside(Path(later.path))
 
     def checkpoint(self, order: Order) -> Mapping[str, Any]:
@@ -101,6 +104,7 @@ class TrainerHands:
         trainer, to_step, gone = self._trainer, int(order.details["to_step"]), self._from_step
         self.put_aside(to_step)
         self.skip_steps = max(0, int(order.details["skip_steps"]) - (gone - to_step))
+        self._rate.rewound(to_step, [trainer.optimizer])
         factor = order.details.get("lr_factor")
         if factor is not None:
             self._rate.lower([trainer.optimizer], factor, step=to_step, ramp_steps=order.details["ramp_steps"])
@@ -143,7 +147,7 @@ def found_checkpoints(trainer: Any) -> list[Good]:
     found = []
     for path in (*folder.glob("checkpoint-*"), *folder.glob(f"{KEPT}/checkpoint-*")):
         name = _CHECKPOINT.fullmatch(path.name)
-        if name and (path / _STATE).is_file() and any(path.glob("optimizer*")):
+        if name and (path / _STATE).is_file() and any((*path.glob("optimizer*"), *path.glob("global_step*"))):
             found.append(Good(int(name[1]), str(path)))
     return found
 

@@ -160,14 +160,15 @@ class SkippedData:
                 if self._stream is None and self._has_gone_back and is_endless:
                     self._stream = self._pass
                 self._pass, self._was_read, self._was_trained_on = epoch_iterator, False, False
-            source = epoch_iterator if self._stream is None else self._stream
-            if self.steps:
-                self._read_past(source, trainer.args.gradient_accumulation_steps)
-            samples, items = inner(source, num_batches, *args, **kwargs)
-            if self._stream is not None and len(samples) < num_batches:
-                self._stream = None
-                if not samples:
-                    samples, items = inner(epoch_iterator, num_batches, *args, **kwargs)
+            usual = trainer.args.gradient_accumulation_steps
+            if self._stream is not None:
+                self._read_past(self._stream, usual)
+                samples, items = inner(self._stream, num_batches, *args, **kwargs)
+                if len(samples) < num_batches:
+                    self._stream = None  # it has come to its end; a window in two parts would be none to the trainer
+            if self._stream is None:
+                self._read_past(epoch_iterator, usual)
+                samples, items = inner(epoch_iterator, num_batches, *args, **kwargs)
             if self._is_short and len(samples) < num_batches:
                 # The trainer would not know these for the last of the pass, and never step.
                 samples.clear()
@@ -177,8 +178,8 @@ class SkippedData:
         trainer.get_batch_samples = outer
 
     def _read_past(self, iterator: Iterator[Any], batches: int) -> None:
-        self._is_short = True
         while self.steps:
+            self._is_short = True
             for _ in range(batches):
                 if next(iterator, None) is None:
                     return  # the rest of it in the next pass

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from ..actions.orders import DONE, Order
+from ..actions.orders import Order, left_out
 from ..actions.plan import drop_plan, plan_path, read_plan
 from ..actions.settings import Rewind
 from ..distributed import from_main_rank
@@ -81,19 +81,22 @@ class LightningActions:
             logger.error("skip_step: %s hides the gradient norm, so no update can be left out", name)
         if gather.is_writer:
             self._say_what_cannot_be(trainer)
-        self._carry_out_plan(gather)
         if self._step:
-            records = self._monitor.past_actions(self._step) if gather.is_writer else ()
-            self._rate.take_up(trainer.optimizers, from_main_rank(self._rate.restore(records, self._step)))
+            self._take_up(trainer, gather)
 
-    def _carry_out_plan(self, gather: StepGatherer) -> None:
+    def _take_up(self, trainer: Trainer, gather: StepGatherer) -> None:
+        """What was done in earlier sessions, the last of which may have left a plan."""
         plan, self._plan = self._plan, None
-        if plan is None or self._hands is None or plan.details["to_step"] != self._step:
-            return
-        skipped = self._hands.resume_data(int(plan.details["skipped_steps"]))
-        if gather.is_writer:
-            self._monitor.record_action(plan, DONE, details={"skipped_steps": skipped})
+        if plan is not None and plan.details["to_step"] == self._step and gather.is_writer:
+            self._monitor.record_plan(plan)
             drop_plan()
+        records = self._monitor.past_actions(self._step) if gather.is_writer else []
+        # A checkpoint knows of what was left out before it was saved, but not of what was after going back to it.
+        here = [record for record in records if record.step == self._step]
+        skipped, *lowered = from_main_rank([float(left_out(here)), *self._rate.restore(records, self._step)])
+        self._rate.take_up(trainer.optimizers, lowered)
+        if skipped and self._hands is not None:
+            self._hands.resume_data(int(skipped))
 
     def used_rate(self, rate: Scalar) -> Scalar:
         """What a rate of the schedule is lowered to."""

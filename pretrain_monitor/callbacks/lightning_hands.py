@@ -115,9 +115,12 @@ class LightningHands:
     def step(self) -> int:
         return int(self._trainer.global_step)
 
+    def facts_for_restart(self) -> Mapping[str, Any]:
+        return {}
+
     def put_aside(self, step: int) -> None:
         for later in self._saved.found():
-            if later.step > step and Path(later.path).parent.name != KEPT:
+            if later.step > step:
                 if self._trainer.is_global_zero:
                     try_to_put_aside(Path(later.path))
                 self._saved.moved(later.path)
@@ -172,6 +175,7 @@ class LightningHands:
         trainer, to_step, gone = self._trainer, int(order.details["to_step"]), self._from_step
         self.put_aside(to_step)
         skipped = self._read_past(max(0, int(order.details["skip_steps"]) - (gone - to_step)))
+        self._rate.rewound(to_step, trainer.optimizers)
         factor = order.details.get("lr_factor")
         if factor is not None:
             self._rate.lower(trainer.optimizers, factor, step=to_step, ramp_steps=order.details["ramp_steps"])
@@ -204,25 +208,36 @@ class LightningHands:
                 callback._last_global_step_saved = trainer.global_step
         self._module.zero_grad()
 
-    def resume_data(self, steps: int) -> int:
-        """Before the first batch of a training that has resumed: leave out data; how many steps' worth it was.
+    def resume_data(self, steps: int) -> None:
+        """Before the first batch of a training that has resumed: leave out so much of the data that comes next.
 
         A loader that keeps no state of its own begins its pass anew: it is brought to where the checkpoint was first.
+        What this pass does not have is left out of the next. The last batch of a pass stays: Lightning would take a
+        pass without any for one that has not begun.
         """
-        trainer = self._trainer
+        trainer, left = self._trainer, steps
         loop = trainer.fit_loop
-        fetcher, progress = loop._data_fetcher, loop.epoch_loop.batch_progress
-        fetched = fetcher.fetched
-        if not all(isinstance(loader, Stateful) for loader in loop._combined_loader.flattened):
-            for _ in range(progress.current.ready):
-                next(fetcher)
-        if math.isfinite(trainer.num_training_batches):
-            # The last batch of the pass stays: Lightning would take a pass without any for one that has not begun.
-            left = int(trainer.num_training_batches) - progress.current.ready - 1
-            steps = min(steps, max(0, left // trainer.accumulate_grad_batches))
-        done = self._read_past(steps)
-        fetcher.fetched = fetched  # the loop adds what the progress says by itself
-        return done
+        epoch_loop = loop.epoch_loop
+        inner, is_first = epoch_loop.on_run_start, True
+
+        def on_run_start(fetcher: Any) -> None:
+            nonlocal left, is_first
+            inner(fetcher)
+            ready = epoch_loop.batch_progress.current.ready
+            if is_first and not all(isinstance(loader, Stateful) for loader in loop._combined_loader.flattened):
+                fetcher.fetched -= ready  # it counts them already
+                for _ in range(ready):
+                    next(fetcher)
+            is_first = False
+            most = left
+            if math.isfinite(trainer.num_training_batches):
+                rest = int(trainer.num_training_batches) - ready - 1
+                most = min(left, max(0, rest // trainer.accumulate_grad_batches))
+            left -= self._read_past(most)
+            if not left:
+                vars(epoch_loop).pop("on_run_start", None)
+
+        epoch_loop.on_run_start = on_run_start
 
     def _read_past(self, steps: int) -> int:
         """Leave out data that comes next, to the end of this pass over it at most; how many steps' worth it was."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..actions.checkpoints import keep, newest_before
 from ..actions.decide import Good
-from ..actions.orders import DONE, Order
+from ..actions.orders import DONE, ActionRecord, Order, left_out
 from ..actions.plan import drop_plan, plan_path, read_plan
 from ..config import ConfigError
+from ..distributed import from_main_rank
 from ..monitor import Monitor
 from .acting import Acting, ActionError
 from .gather import Scalar, StepGatherer
@@ -65,19 +66,18 @@ class LoopActions:
         if self._load is None:
             raise ConfigError(f"to go on from {path} takes LoopMonitor(..., load=...), a function that loads a path")
         self._load(path)
-        return int(self._plan.details["to_step"])
+        to_step = int(self._plan.details["to_step"])
+        for known in (*self._plan.details.get("known", ()), [to_step, path]):
+            if known[0] <= to_step:
+                self.saved(*known)
+        return to_step
 
     def begin(self, step: int) -> None:
         self._step = step
         if not self.has_any:
             return
-        if self._plan is not None and self._gather.is_writer and not self._is_recorded(self._plan, step):
-            self._monitor.record_action(self._plan, DONE)
-        # A loop that goes on where step k ended finds its place by k, but more than k steps' worth was gone.
-        self.steps_to_skip = self._monitor.skipped_steps(step) if step else 0
-        if step:
-            # Every rank reads the log: there may be no process group yet, nor an optimizer.
-            self._rate.take_up(None, self._rate.restore(self._monitor.past_actions(step), step))
+        if step or self._plan is not None:
+            self._take_up(step)
         if self._monitor.decider is not None:
             self._monitor.decider.checkpoint_before = lambda step: newest_before(self._existing(), step)
         wanted = {action.do for action in self._monitor.config.actions}
@@ -92,7 +92,8 @@ class LoopActions:
     def saved(self, step: int, path: Any) -> None:
         """There is a checkpoint of ``step``."""
         if self.has_any and path is not None:
-            self._saved.append(Good(step, str(path)))
+            # One that is written over is of its newest step only.
+            self._saved = [*(one for one in self._saved if one.path != str(path)), Good(step, str(path))]
 
     def used_rate(self, rate: Scalar) -> Scalar:
         result: Scalar = self._rate.of(rate)
@@ -140,6 +141,9 @@ class LoopActions:
     def step(self) -> int:
         return self._step
 
+    def facts_for_restart(self) -> Mapping[str, Any]:
+        return {"known": [[one.step, one.path] for one in self._existing()]}
+
     def put_aside(self, step: int) -> None:
         # The files of later ones are the user's: what he resumes from is his business.
         self._saved = [one for one in self._saved if one.step <= step]
@@ -151,7 +155,7 @@ class LoopActions:
         if kept is not None and self._gather.is_writer:
             try:
                 details["kept"] = str(keep(Path(kept), int(order.details["to_step"])))
-                self._saved.append(Good(int(order.details["to_step"]), details["kept"]))
+                self.saved(int(order.details["to_step"]), details["kept"])
                 parts.append(f"the one of step {order.details['to_step']:,}")
             except OSError as error:
                 details["not_kept"] = f"{kept}: {error.strerror}"
@@ -199,6 +203,7 @@ class LoopActions:
         self.put_aside(to_step)
         more = max(0, int(order.details["skip_steps"]) - (gone - to_step))
         self.steps_to_skip += more
+        self._rate.rewound(to_step, self._optimizers)
         factor = order.details.get("lr_factor")
         if factor is not None and self._optimizers:
             self._rate.lower(self._optimizers, factor, step=to_step, ramp_steps=order.details["ramp_steps"])
@@ -207,10 +212,20 @@ class LoopActions:
         told = Order(order.do, order.step, order.reason, order.incident, {**order.details, **facts})
         self._went_back(told, to_step)
 
-    def _is_recorded(self, plan: Order, step: int) -> bool:
-        """By a process that ended before its first step."""
-        planned_at = plan.details.get("planned_at")
-        return any(one.details.get("planned_at") == planned_at for one in self._monitor.past_actions(step))
+    def _take_up(self, step: int) -> None:
+        """What was done in earlier sessions, the last of which may have left a plan."""
+        past, plan = self._monitor.past_actions(step), self._plan
+        if plan is not None and all(one.details.get("planned_at") != plan.details.get("planned_at") for one in past):
+            if self._gather.is_writer:
+                self._monitor.record_plan(plan)
+            # Of another rank, which may read the log before that was written.
+            past.append(ActionRecord(step, 0.0, plan.do, DONE, plan.reason, plan.incident, plan.details))
+        # A loop that goes on where step k ended finds its place by k, but more than k steps' worth was gone.
+        numbers = [float(left_out(past)), *self._rate.restore(past, step)]
+        skipped, *lowered = from_main_rank(numbers)
+        self.steps_to_skip = int(skipped)
+        # There may be no optimizer yet.
+        self._rate.take_up(None, lowered)
 
     def _existing(self) -> list[Good]:
         return [one for one in self._saved if Path(one.path).exists()]

@@ -8,6 +8,7 @@ from collections import deque
 import torch.distributed as dist
 from torch import Tensor
 
+from ..actions.decide import PAUSE, RESUME
 from ..actions.orders import Order
 from ..readback import LateReadback
 
@@ -32,10 +33,10 @@ class OrderChannel:
         self._arrived: deque[list[float]] = deque()
         self._pending = 0
 
-    def issue(self, orders: list[Order]) -> None:
+    def issue(self, orders: list[Order], rewinds: int) -> None:
         store = dist.distributed_c10d._get_default_store()
         for order in orders:
-            store.set(self._key(self.issued), order.to_text())
+            store.set(self._key(self.issued), f"{rewinds} {order.to_text()}")
             self.issued += 1
 
     def see(self, count: Tensor) -> None:
@@ -55,13 +56,16 @@ class OrderChannel:
             self._pending -= 1
             self._known = int(self._arrived.popleft()[0])
 
-    def take(self) -> list[Order]:
-        """What every rank is to do now."""
+    def take(self, rewinds: int) -> list[Order]:
+        """What every rank is to do now; what was ordered before the last of so many rewinds is left out."""
         orders = []
         store = dist.distributed_c10d._get_default_store() if self._taken < self._known else None
         while store is not None and self._taken < self._known:
-            orders.append(Order.from_text(store.get(self._key(self._taken)).decode()))
+            rewinds_then, _, text = store.get(self._key(self._taken)).decode().partition(" ")
             self._taken += 1
+            order = Order.from_text(text)
+            if int(rewinds_then) == rewinds or order.do in (PAUSE, RESUME):
+                orders.append(order)
         return orders
 
     def _key(self, number: int) -> str:

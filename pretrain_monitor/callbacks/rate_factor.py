@@ -25,6 +25,7 @@ class RateFactor:
         self._hooked: list[Any] = []
         self._is_everywhere = False
         self._kept: list[tuple[dict[str, Any], Any]] = []
+        self._past: list[tuple[float, int, int, int]] = []  # (lowest, from step, hold steps, ramp steps) each time
 
     def lower(
         self, optimizers: Iterable[Any], factor: float, *, step: int, hold_steps: int = 0, ramp_steps: int = 0
@@ -39,7 +40,20 @@ class RateFactor:
             self._hook(innermost(optimizer))
         self._lowest = self.value = factor * self.value
         self._from_step, self._hold_steps, self._ramp_steps = step, hold_steps, ramp_steps
+        self._past.append((self._lowest, step, hold_steps, ramp_steps))
         return self.value
+
+    def rewound(self, step: int, optimizers: Iterable[Any]) -> None:
+        """The training went back to ``step``: what was lowered after it is taken back."""
+        self._past = [one for one in self._past if one[1] <= step]
+        if not self._past:
+            self._unhook()
+            return
+        for optimizer in optimizers:
+            self._hook(innermost(optimizer))
+        self._lowest, self._from_step, self._hold_steps, self._ramp_steps = self._past[-1]
+        self.value = self._lowest
+        self.advance(step)
 
     def restore(self, records: Iterable[ActionRecord], step: int) -> list[float]:
         """As it was after ``step`` in an earlier session; what ``take_up`` needs, in numbers that can travel."""
@@ -69,6 +83,7 @@ class RateFactor:
             return
         self._lowest, self.value = lowest, value
         self._from_step, self._hold_steps, self._ramp_steps = int(from_step), int(hold), int(ramp)
+        self._past = [(lowest, int(from_step), int(hold), int(ramp))]
         if optimizers is None:
             self._hooks.append(register_optimizer_step_pre_hook(self._before))
             self._hooks.append(register_optimizer_step_post_hook(self._after))
@@ -83,9 +98,13 @@ class RateFactor:
         share = (step - self._from_step - self._hold_steps) / self._ramp_steps
         self.value = self._lowest + (1.0 - self._lowest) * min(max(share, 0.0), 1.0)
         if self.value == 1.0:
-            self.detach()
+            self._unhook()
 
     def detach(self) -> None:
+        self._past.clear()
+        self._unhook()
+
+    def _unhook(self) -> None:
         self._put_back()
         for hook in self._hooks:
             hook.remove()

@@ -107,10 +107,26 @@ def test_going_back_does_not_renew_a_budget():
 def test_what_was_done_in_earlier_sessions_counts():
     done = ActionRecord(500, 0.0, "rewind", "done", "", "loss-510", {"to_step": 500})
     decider = a_decider(Rewind(at_most=2, then="tell"))
-    decider.recall([done, ActionRecord(520, 0.0, "rewind", "dry run", "", "x", {})])
+    decider.recall([done, ActionRecord(520, 0.0, "rewind", "dry run", "", "x", {})], 500)
     (decision,) = decider.decide([Event(565, DIVERGED.id, Change.OPENED, DIVERGED)])
     assert decision.order.details["to_step"] == 400, "from 500 it went wrong once before"
     assert told(decider, replace(DIVERGED, id="next")) == [("rewind", "over budget: 2 in 10,000 steps")]
+
+
+def test_what_was_done_in_steps_that_have_been_given_up_counts_as_of_now():
+    decider = a_decider(Rewind(at_most=2, per_steps=200, then="tell"))
+    later = [ActionRecord(step, 0.0, "rewind", "done", "", "x", {"to_step": step}) for step in (500, 900)]
+    decider.recall(later, 560)
+    assert told(decider, DIVERGED, step=620) == [("rewind", "over budget: 2 in 200 steps")]
+
+
+def test_a_device_leaves_out_updates_again_when_its_budget_has_come_back():
+    decider = a_decider(SkipStep(on_device=True, at_most=2, per_steps=100))
+    assert decider.count_left_out(10) == (["done"], [])
+    assert decider.look(10) is None
+    assert decider.count_left_out(20) == (["done", "over budget: 2 in 100 steps"], [])
+    orders = [decider.look(step) for step in (20, 21, 109, 110, 111)]
+    assert [order and order.do for order in orders] == ["pause", None, None, "resume", None]
 
 
 def test_an_update_that_did_not_happen_is_no_reason_to_go_back_or_to_stop():
@@ -158,7 +174,7 @@ def test_a_dry_run_and_a_pause_say_what_would_be_done(tmp_path: Path):
     pause.touch()
     decider = a_decider(Rewind(), pause_file=pause)
     assert told(decider, DIVERGED) == [("rewind", "paused")]
-    first = decider.look()
+    first = decider.look(565)
     assert first is not None and first.do == "pause"
     pause.unlink()
     assert told(decider, replace(DIVERGED, id="next")) == [("rewind", None)]
@@ -223,6 +239,14 @@ def test_what_is_put_aside_twice_is_there_twice(tmp_path: Path):
         (tmp_path / "checkpoint-9").write_bytes(content)
         put_aside(tmp_path / "checkpoint-9")
     assert sorted(path.read_bytes() for path in (tmp_path / "undone").iterdir()) == [b"first", b"second"]
+
+
+def test_what_is_kept_of_a_name_without_a_step_has_it_in_its_name(tmp_path: Path):
+    last = tmp_path / "last.ckpt"
+    for step in (100, 200):
+        last.write_text(str(step))
+        assert keep(last, step) == tmp_path / "kept" / f"last-step={step}.ckpt"
+    assert [path.read_text() for path in sorted((tmp_path / "kept").iterdir())] == ["100", "200"]
 
 
 def test_a_plan_survives_the_way_and_what_is_none_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):

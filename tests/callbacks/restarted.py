@@ -25,13 +25,13 @@ def hugging_face() -> str:
     return weights_hash(run.model)
 
 
-def lightning(per_pass: int = 60) -> str:
+def lightning(per_pass: int = 60, steps: int = STEPS) -> str:
     from lightning_parts import fingerprint
     from test_lightning_actions import data, monitor, run, saving
 
     callbacks = (monitor(folder, *actions), saving(folder, 5))
     found = data(60, poisoned=(POISONED,))[: 4 * per_pass]
-    _, model = run(folder, found, *callbacks, enable_checkpointing=True, max_steps=STEPS)
+    _, model = run(folder, found, *callbacks, enable_checkpointing=True, max_steps=steps)
     return fingerprint(model)
 
 
@@ -45,7 +45,8 @@ def loop() -> str:
 def main() -> None:
     starts = folder / f"starts{rank}"
     starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
-    kinds = {"hf": hugging_face, "lightning": lightning, "short_pass": lambda: lightning(per_pass=20), "loop": loop}
+    kinds = {"hf": hugging_face, "lightning": lightning, "loop": loop}
+    kinds["short_pass"] = lambda: lightning(per_pass=20, steps=25)
     (folder / f"weights{rank}").write_text(kinds[kind]())
     if ranks > 1:
         import torch.distributed as dist

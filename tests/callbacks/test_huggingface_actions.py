@@ -110,6 +110,16 @@ def test_the_device_leaves_out_an_update_as_the_host_would(tmp_path: Path):
     assert all("update_left_out" not in sample.metrics for sample in sink.samples)
 
 
+def test_a_dry_run_on_the_device_says_what_it_would_leave_out_and_that_the_weights_are_lost(tmp_path: Path):
+    settings = {"optim": "adamw_torch_fused", "save_strategy": "steps", "save_steps": 2}
+    run = trainer(tmp_path, data=data(10, poisoned=(5,)), kind=InOrder, max_steps=8, **settings)
+    watched(run, tmp_path, actions=[SkipStep(on_device=True), Rewind()], config={**QUIET, "dry_run": True})
+    run.train()
+    said = {(record["do"], record["outcome"]) for record in actions_in(tmp_path)}
+    assert said == {("skip_step", "dry run"), ("rewind", "dry run")}
+    assert all("update_left_out" not in (sample.meta or {}) for sample in samples(tmp_path))
+
+
 def test_the_device_stops_leaving_out_where_the_budget_is_used_up(tmp_path: Path):
     run = trainer(
         tmp_path, data=data(30, poisoned=(3, 5, 7, 15)), kind=InOrder, max_steps=30, optim="adamw_torch_fused"
@@ -204,10 +214,10 @@ def test_without_a_checkpoint_from_before_the_onset_the_training_stops(tmp_path:
 
 
 def test_checkpoints_from_after_the_onset_are_put_aside_so_that_nobody_resumes_from_them(tmp_path: Path):
-    later = tmp_path / "trainer" / "checkpoint-99"
-    later.mkdir(parents=True)
-    for name in ("trainer_state.json", "optimizer.pt"):
-        (later / name).write_text("of a time that is given up", encoding="utf-8")
+    for later in ("checkpoint-99", "kept/checkpoint-50"):
+        (tmp_path / "trainer" / later).mkdir(parents=True)
+        for name in ("trainer_state.json", "optimizer.pt"):
+            (tmp_path / "trainer" / later / name).write_text("of a time that is given up", encoding="utf-8")
     run = trainer(
         tmp_path, data=data(30, poisoned=(18,)), kind=InOrder, max_steps=20, save_strategy="steps", save_steps=9
     )
@@ -217,6 +227,7 @@ def test_checkpoints_from_after_the_onset_are_put_aside_so_that_nobody_resumes_f
         "checkpoint-9", "checkpoint-18", "checkpoint-20"
     }  # fmt: skip
     assert (tmp_path / "trainer" / "undone" / "checkpoint-99" / "optimizer.pt").exists()
+    assert (tmp_path / "trainer" / "kept" / "undone" / "checkpoint-50" / "optimizer.pt").exists()
 
 
 def test_more_data_is_left_out_where_that_is_asked_for(tmp_path: Path):

@@ -92,6 +92,21 @@ def test_a_stream_without_a_length_goes_on_where_it_was(tmp_path: Path):
     assert weights_hash(run.model) == reference(tmp_path)
 
 
+def test_a_stream_that_ends_within_a_step_begins_anew_with_a_whole_one(tmp_path: Path):
+    settings = {**SAVING, "gradient_accumulation_steps": 2, "max_steps": 30}
+    # 61 windows of one row and a half: after 30 of two batches and three that were gone back, half a window is left.
+    found = data(40, poisoned=(18,), batch=4)[: 4 * 32 + 2]
+    run = trainer(tmp_path, data=Stream(found), **settings)
+    watched(run, tmp_path, actions=[Rewind()])
+    run.train()
+    whole = data(40, batch=4)
+    seen = whole[: 4 * 15] + whole[4 * 18 : 4 * 32] + whole[:4]
+    expected = trainer(tmp_path / "reference", data=Stream(seen), **settings)
+    expected.train()
+    assert run.state.global_step == 30
+    assert weights_hash(run.model) == weights_hash(expected.model)
+
+
 def test_the_patience_of_early_stopping_is_that_of_the_checkpoint(tmp_path: Path):
     settings = {**SAVING, "eval_strategy": "steps", "eval_steps": 5, "metric_for_best_model": "loss"}
     run = trainer(tmp_path, data=data(40, poisoned=(18,)), options={"eval_dataset": data(4)}, **settings)

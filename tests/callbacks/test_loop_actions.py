@@ -14,6 +14,7 @@ import torch
 from pretrain_monitor import Incident, Kind, ListSink, read_run
 from pretrain_monitor.actions import Checkpoint, LowerLearningRate, Rewind, SkipStep, Stop
 from pretrain_monitor.callbacks.loop import LoopMonitor
+from pretrain_monitor.callbacks.rate_factor import RateFactor
 
 QUIET = {"console": {"enabled": False}, "tensorboard": {"enabled": False}}
 
@@ -87,6 +88,33 @@ def test_where_no_more_updates_may_be_left_out_the_run_goes_back_to_before_the_o
     assert actions_in(tmp_path)[-1]["details"]["to_step"] == 15
     assert loop.read == sorted(set(loop.read)), "what led into it is not read again"
     assert loop.model.weight.isfinite().all()
+
+
+def test_a_checkpoint_that_is_written_over_is_of_its_newest_step_only(tmp_path: Path):
+    class Overwriting(Loop):
+        def save(self, step: int) -> Path:
+            path = super().save(step)
+            return path.replace(path.with_name("latest.pt"))
+
+    Overwriting(tmp_path, poisoned=(16,), actions=[Rewind()])
+    assert actions_in(tmp_path)[0]["details"]["to_step"] == 15, "what was saved at step 10 is no more"
+
+
+def test_a_rate_that_was_lowered_in_steps_that_are_given_up_is_as_it_was(tmp_path: Path):
+    factor = RateFactor()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    factor.lower([optimizer], 0.5, step=100, ramp_steps=100)
+    factor.advance(150)
+    assert factor.lower([optimizer], 0.5, step=150) == 0.375
+    factor.rewound(125, [optimizer])
+    assert factor.value == 0.625, "on the way back from the first"
+    factor.advance(200)
+    assert factor.value == 1.0
+    factor.rewound(125, [optimizer])
+    assert factor.value == 0.625
+    factor.rewound(99, [optimizer])
+    assert factor.value == 1.0
+    factor.detach()
 
 
 def test_a_loop_that_does_not_ask_what_to_leave_out_is_told_once(tmp_path: Path, caplog: Any):

@@ -37,7 +37,7 @@ def supervised(folder: Path, *job: str, options: tuple[str, ...] = ()) -> subpro
 GONE = 8  # steps' worth of data that is left out
 
 
-def restarted(folder: Path, kind: str) -> dict[str, Any]:
+def restarted(folder: Path, kind: str, *, steps: int = 30) -> dict[str, Any]:
     """One training that was started anew; the record of its going back."""
     program = HERE / "restarted.py"
     if kind == "hf":
@@ -55,7 +55,7 @@ def restarted(folder: Path, kind: str) -> dict[str, Any]:
     run_dir = next(path.parent for path in folder.rglob("run.jsonl"))
     (record,) = (one for one in records(run_dir) if one["type"] == "action")
     assert (record["do"], record["outcome"], record["step"]) == ("rewind", "done", 15)
-    assert [sample.step for sample in read_run(run_dir)] == list(range(1, 31))
+    assert [sample.step for sample in read_run(run_dir)] == list(range(1, steps + 1))
     assert all(math.isfinite(sample.metrics["loss"]) for sample in read_run(run_dir))
     return record
 
@@ -85,8 +85,12 @@ def test_so_it_does_in_lightning(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_in_lightning_the_last_batch_of_a_pass_is_not_left_out(tmp_path: Path):
-    assert restarted(tmp_path, "short_pass")["details"]["skipped_steps"] == 4
+def test_in_lightning_the_last_batch_of_a_pass_is_not_left_out_but_more_of_the_next(tmp_path: Path):
+    assert restarted(tmp_path, "short_pass", steps=25)["details"]["skipped_steps"] == GONE
+    whole = test_lightning_actions.data(20)
+    seen = whole[: 4 * 15] + whole[4 * 19 :] + whole[4 * 4 :]
+    _, model = test_lightning_actions.run(tmp_path / "b", seen, max_steps=25)
+    assert (tmp_path / "weights0").read_text() == fingerprint(model)
 
 
 @pytest.mark.slow
@@ -144,6 +148,24 @@ def test_a_signal_reaches_the_job(tmp_path: Path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 128 + signal.SIGTERM
         assert time.monotonic() - started < 15
+
+
+def test_a_job_that_is_told_to_end_is_not_started_anew(tmp_path: Path):
+    job = (
+        "import signal, sys, time\n"
+        "from pretrain_monitor.actions.orders import Order\n"
+        "from pretrain_monitor.actions.plan import plan_path, write_plan\n"
+        "write_plan(plan_path(), Order('rewind', 9, 'why', '', {'checkpoint': 'x', 'to_step': 5}))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+        "print('there', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    command = [*COMMAND, "run", "--plan", str(tmp_path / "plan.json"), "--", sys.executable, "-c", job]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 3
 
 
 def test_a_plan_that_could_not_be_written_is_refused_at_the_start(tmp_path: Path):
