@@ -40,7 +40,7 @@ def loop(scenario: str, *actions: Any, poisoned: int, steps: int = 30) -> None:
     rank = dist.get_rank()
     data = iter(torch.randn(200, 256, 4, generator=torch.Generator().manual_seed(rank)))
     run_dir = folder / scenario
-    batch, trail = 0, []
+    trail = []
 
     def save(step: int) -> Path:
         path = run_dir / f"{step}.pt"
@@ -57,7 +57,13 @@ def loop(scenario: str, *actions: Any, poisoned: int, steps: int = 30) -> None:
         optimizer.load_state_dict(saved["optimizer"])
 
     with LoopMonitor(run_dir, QUIET, actions=actions, save=save, load=load) as monitor:
+        batch = monitor.global_step  # of a process that goes on where another one ended
+        for _ in range(batch):
+            next(data)
         while monitor.global_step < steps and not monitor.should_stop:
+            for _ in range(monitor.take_steps_to_skip()):
+                next(data)
+                batch += 1
             batch += 1
             loss = (model(next(data)) - 1).square().mean()
             if batch == poisoned and rank == 1:
@@ -71,7 +77,14 @@ def loop(scenario: str, *actions: Any, poisoned: int, steps: int = 30) -> None:
             trail.append(monitor.global_step)
             if monitor.global_step % 5 == 0:
                 monitor.checkpointed(save(monitor.global_step))
-        write(scenario, trail=trail, step=monitor.global_step, weights=digest(model), status=monitor.exit_status)
+        write(
+            scenario,
+            trail=trail,
+            read=batch,
+            step=monitor.global_step,
+            weights=digest(model),
+            status=monitor.exit_status,
+        )
 
 
 def paused() -> None:
@@ -118,6 +131,10 @@ def lightning() -> None:
 def main() -> None:
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     dist.init_process_group("gloo")
+    if sys.argv[2:] == ["restart"]:
+        loop("restart", Rewind(by_restart=True, skip_steps=8, lr_factor=0.5), poisoned=18)
+        dist.barrier()
+        os._exit(0)
     loop("skip", SkipStep(), poisoned=12)
     loop("rewind", Rewind(skip_steps=8), poisoned=18)
     loop("stop", Stop(exit_status=9), poisoned=18)

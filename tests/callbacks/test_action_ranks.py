@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import run_ranks
+from forked import run_ranks, start_ranks
 
 from pretrain_monitor import read_run
+from pretrain_monitor.actions.plan import EXIT_STATUS, VARIABLE
 
 PROGRAM = Path(__file__).with_name("action_ranks.py")
 pytestmark = pytest.mark.slow
@@ -73,6 +74,21 @@ def test_a_pause_holds_on_both_ranks(ended: Path):
     facts = on_both(ended, "paused")
     assert actions_in(ended / "paused") == [("skip_step", "paused")]
     assert "nan" in facts["weights"]
+
+
+def test_both_ranks_of_a_job_that_is_started_anew_go_on_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "plan.json"))
+    ranks = start_ranks(PROGRAM, [tmp_path, "restart"], tmp_path)
+    statuses = [rank.wait(100) for rank in ranks]
+    assert statuses == [EXIT_STATUS] * 2, (tmp_path / "output0").read_text()[-3000:]
+    run_ranks(PROGRAM, [tmp_path, "restart"], tmp_path, limit_s=100)
+    facts = on_both(tmp_path, "restart")
+    assert facts["trail"] == list(range(16, 31))
+    assert facts["read"] == 15 + 8 + 15
+    assert "nan" not in facts["weights"]
+    rates = {sample.metrics["learning_rate"] for sample in read_run(tmp_path / "restart") if sample.step == 16}
+    assert rates == {0.5e-2}
+    assert not (tmp_path / "plan.json").exists()
 
 
 @pytest.mark.parametrize("framework", ["hf", "lightning"])
