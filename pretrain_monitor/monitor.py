@@ -26,13 +26,9 @@ from .rundir import FILE_NAME, RunDirectoryError
 from .runlog import RunLog
 from .sinks.base import Sink, checked_sinks
 from .sinks.dispatch import RunEnd, SinkThread
-from .telemetry import Event, Incident, Sample
+from .telemetry import UPDATE_LEFT_OUT, Event, Incident, Sample
 
 logger = logging.getLogger(__name__)
-
-# An update that did not happen: in the meta of its sample, with the reason. Where a device decides, the sample brings
-# it as a number, too late for the host to know a reason.
-UPDATE_LEFT_OUT = "update_left_out"
 
 _BANDS = {name: (f"{name}/expected", f"{name}/lower", f"{name}/upper") for name in ("loss", "grad_norm")}
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# An update that did not happen: in the meta of its sample, with the reason. Where a device decides, the sample brings
+# it as a number, too late for the host to know a reason.
+UPDATE_LEFT_OUT = "update_left_out"
+
 
 class Severity(StrEnum):
     """How much an incident deserves a human. From ``warning`` on it is an alert.

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..actions.decide import DRY_RUN, OVER_BUDGET, PAUSED
 from ..actions.orders import DONE, Order
 from ..actions.settings import SkipStep
-from ..monitor import UPDATE_LEFT_OUT, Monitor
+from ..monitor import Monitor
+from ..telemetry import UPDATE_LEFT_OUT
 from .device_gate import DeviceGate, FoundInf
 from .rate_factor import innermost, without_gradients
 from .step_gate import StepGate

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MonitorConfig, load_config
-from ..telemetry import Change, Event, Incident, Sample
+from ..telemetry import UPDATE_LEFT_OUT, Change, Event, Incident, Sample
 from .alarm import Alarm, Chart
 from .bank import SignalBank
 from .context import RunContext
@@ -143,6 +143,7 @@ class InstabilityDetector:
             alarms = self._excuse_backoff(alarms, metrics)
         self._alarms = alarms
         if alarms or self._tracker.is_open:
+            self._tracker.is_update_left_out = UPDATE_LEFT_OUT in (meta or {})
             events = self._tracker.observe(sample.step, alarms)
             if any(event.change is Change.CLOSED and event.incident.is_alert for event in events):
                 self._slow.restart()

@@ -57,6 +57,7 @@ class IncidentTracker:
         self._last_id = ""
         self._past = Past()
         self._last_outlier: dict[str, tuple[int, Alarm]] = {}  # signal -> row, alarm
+        self.is_update_left_out = False  # that of the newest sample, by an action
         self.early_reference: float | None = None  # best loss level so far while early rules watch
         self.learning_rate: float | None = None  # of the newest sample
 
@@ -256,6 +257,10 @@ class IncidentTracker:
             incident.facts.update(alarm.detail)
         if alarm.chart is Chart.NONFINITE:
             incident.facts.setdefault("first_nonfinite", {"signal": name, "step": step, "value": alarm.value})
+            if self.is_update_left_out:
+                incident.facts.setdefault("updates_left_out", True)
+            else:
+                incident.facts["updates_left_out"] = False
             incident.facts["last_nonfinite_row"] = row
 
     def _vetted(self, alarm: Alarm, row: int) -> Alarm | None:

@@ -67,7 +67,9 @@ def describe(incident: Incident) -> str:
     return f"{head}; {_outcome(incident)}"
 
 
-def advise(kind: Kind) -> str:
+def advise(kind: Kind, evidence: Mapping[str, Any] | None = None) -> str:
+    if kind is Kind.NONFINITE and (evidence or {}).get("updates_left_out"):
+        return "The updates were left out, so the weights have not seen it. Look at the batches of these steps."
     return _ADVICE.get(kind, "")
 
 

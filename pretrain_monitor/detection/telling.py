@@ -54,7 +54,7 @@ def told(bank: SignalBank, step: int, incident: OpenIncident, status: Status) ->
         excess_loss=incident.excess_loss if "loss" in incident.baselines and plateau is None else None,
         evidence=evidence,
     )
-    return replace(result, message=describe(result), advice=advise(result.kind))
+    return replace(result, message=describe(result), advice=advise(result.kind, evidence))
 
 
 def _evidence(bank: SignalBank, step: int, incident: OpenIncident, end_step: int | None) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _evidence(bank: SignalBank, step: int, incident: OpenIncident, end_step: int
     if norm is not None and "grad_norm" in incident.peaks:
         usual = bank.from_scale("grad_norm", norm.expected(float(incident.onset_row)))
         evidence["grad_norm_ratio"] = round(incident.peaks["grad_norm"][0] / usual, 3) if usual > 0 else None
-    for name in ("learning_rate", "first_nonfinite", "plateau", "what", "changes", "lead_steps"):
+    for name in ("learning_rate", "first_nonfinite", "updates_left_out", "plateau", "what", "changes", "lead_steps"):
         if incident.facts.get(name):
             evidence[name] = incident.facts[name]
     # What comes back from the log must equal what was told live.

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..actions.orders import ActionRecord
+from ..actions.words import action_title
+from ..printable import shorten
 from ..telemetry import Incident, Kind
 from .content import RunContent
 from .series import Series
@@ -18,6 +21,7 @@ _COLUMNS = 320
 _BEFORE_STEPS, _AFTER_STEPS = 80, 60  # at least: what normal looks like, and whether it came back
 _MOST_SEGMENTS = 12
 _LARGEST_STEP = 2**61
+_MOST_ACTIONS, _LONGEST_ACTION = 20, 300
 
 
 def evidence_of(incident: Incident, content: RunContent, newest_step: int | None = None) -> dict[str, Any]:
@@ -37,7 +41,21 @@ def evidence_of(incident: Incident, content: RunContent, newest_step: int | None
         ],
         "charts": _charts(incident.evidence.get("charts")),
         "changes": _changes(incident.evidence.get("changes")),
+        "actions": [
+            {"step": action.step, "text": shorten(action_title(action), _LONGEST_ACTION)}
+            for action in content.actions
+            if _is_about(action, incident)
+        ][-_MOST_ACTIONS:],
     }
+
+
+def _is_about(action: ActionRecord, incident: Incident) -> bool:
+    if action.do != "skip_step":
+        return action.incident == incident.id
+    # Decided before the loss is known, so from no incident.
+    step = action.details.get("step")
+    last = incident.end_step or max(incident.detected_step, incident.peak_step)
+    return isinstance(step, int) and incident.onset_step <= step <= last
 
 
 def window_of(incident: Incident, newest_step: int | None) -> tuple[int, int]:

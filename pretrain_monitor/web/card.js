@@ -15,6 +15,7 @@ export function incidentCard(card, tools = []) {
     el("header", {}, el("h2", {}, badge(one.severity), ` ${words(one.kind)} at step ${whole(one.onset_step)} `, el(`span.status.${one.status}`, {}, words(one.status))), el("div.tools", {}, tools)),
     el("p.message", {}, one.message),
     one.advice ? el("p.advice", {}, el("b", {}, "What to do: "), one.advice) : null,
+    card.actions.length ? [el("p.advice", {}, el("b", {}, "What was done:")), el("ul.changes.actions", {}, card.actions.map(action => el("li", {}, `step ${whole(action.step)}: ${action.text}`)))] : null,
     el("dl.facts", {}, facts(one).map(([name, text]) => [el("dt", {}, name), el("dd", {"data-fact": name}, text)])),
     el("h3", {}, "Evidence"),
     el("div.tracks", {}, charts.map(([, chart]) => chart.element), charts.length ? null : el("p.note", {}, "none of its signals has been read yet")),

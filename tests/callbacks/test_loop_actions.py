@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from pretrain_monitor import Incident, Kind, ListSink, read_run
+from pretrain_monitor import Incident, Kind, ListSink, read_run, replay
 from pretrain_monitor.actions import Checkpoint, LowerLearningRate, Rewind, SkipStep, Stop
 from pretrain_monitor.callbacks.loop import LoopMonitor
 from pretrain_monitor.callbacks.rate_factor import RateFactor
@@ -138,6 +138,8 @@ def test_an_update_is_left_out_where_the_loop_asks(tmp_path: Path):
     assert all(parameter.isfinite().all() for parameter in loop.model.parameters())
     (record,) = actions_in(tmp_path)
     assert (record["do"], record["details"]) == ("skip_step", {"step": 5})
+    assert loop.monitor.incidents[0].advice.startswith("The updates were left out, so the weights have not seen it")
+    assert replay(tmp_path)[0].to_json() == loop.monitor.incidents[0].to_json()
 
 
 def test_a_loop_goes_back_and_on_with_other_data(tmp_path: Path):

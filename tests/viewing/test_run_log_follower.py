@@ -15,6 +15,7 @@ from pretrain_monitor.actions.orders import Order
 from pretrain_monitor.lines import line, sample_line
 from pretrain_monitor.records import read_samples
 from pretrain_monitor.telemetry import Severity
+from pretrain_monitor.viewing.evidence import evidence_of
 from pretrain_monitor.viewing.run_log import RunLogFollower
 from pretrain_monitor.viewing.summary import RunSummary
 
@@ -129,6 +130,22 @@ def test_what_was_done_about_incidents_is_there_and_what_was_undone_is_not(tmp_p
         (200, "skip_step", "done"), (250, "rewind", "done")
     ]  # fmt: skip
     assert content.last_step == 250
+
+
+def test_the_card_of_an_incident_says_what_was_done_about_it(tmp_path: Path):
+    monitor = Monitor(tmp_path, QUIET)
+    monitor.start()
+    for step in range(1, 301):
+        monitor.observe(Sample(step, {"loss": math.nan if step == 200 else 3.0 + 0.01 * (step % 7)}))
+        if step in (100, 200):
+            monitor.record_action(Order("skip_step", step, "why", details={"step": step}), "done")
+    monitor.record_action(Order("checkpoint", 200, "why", "loss-200", {"saved": "the one of step 150"}), "done")
+    monitor.finish()
+    content = read_all(tmp_path / "run.jsonl").content
+    (incident,) = (one for one in content.incidents if one.id == "loss-200")
+    assert [action["text"] for action in evidence_of(incident, content)["actions"]] == [
+        "left out the update of step 200", "kept the one of step 150"
+    ]  # fmt: skip
 
 
 def test_a_log_that_was_replaced_is_read_from_its_beginning(tmp_path: Path):
