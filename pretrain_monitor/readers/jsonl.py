@@ -46,8 +46,8 @@ def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _record(source: LogSource, line: str) -> dict[str, Any]:
     try:
-        record = _DECODER.decode(line)
-    except _DuplicateKey as error:
+        record = DECODER.decode(line)
+    except DuplicateKeyError as error:
         raise LogError(f"{source.name}: line {source.line_number} has {shorten(error, 60)} twice") from None
     except (ValueError, RecursionError):
         where = f"{source.name}: line {source.line_number}"
@@ -66,7 +66,7 @@ def _record(source: LogSource, line: str) -> dict[str, Any]:
     return record
 
 
-class _DuplicateKey(ValueError):
+class DuplicateKeyError(ValueError):
     """A key that an object has twice; JSON does not say which of the two counts."""
 
 
@@ -74,7 +74,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise _DuplicateKey(repr(next(key for key in keys if keys.count(key) > 1)))
+        raise DuplicateKeyError(repr(next(key for key in keys if keys.count(key) > 1)))
     return record
 
 
@@ -84,7 +84,7 @@ def _float(text: str) -> float | str:
     return text if math.isinf(value) else value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
 
 
 def _quoted(line: str) -> str:

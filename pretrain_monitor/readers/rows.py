@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 _MUST_BE_NUMBERS = frozenset({"loss", "grad_norm", "learning_rate"})
 
 
-def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[Sample]:
+def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]], *, unit: str = "line") -> Iterator[Sample]:
     """Numbered rows -> samples; rows of one step are joined, since some loggers write one line per signal.
+
+    Args:
+        unit: what the rows are called in messages.
 
     Raises:
         LogError: steps that are no whole numbers or go backwards, a loss that is no number.
@@ -32,17 +35,18 @@ def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Itera
         if is_empty(row.get("step")):
             without_step += not is_empty(row.get("loss"))
             continue
-        here = _step(log, line, row["step"])
+        where = f"{unit} {line}"
+        here = _step(f"{log}: {where}", row["step"])
         if step is not None and here < step:
             raise LogError(
-                f"{log}: steps go backwards at line {line}: {here} after {step}; "
+                f"{log}: steps go backwards at {where}: {here} after {step}; "
                 "a log holds one run with rising steps, so split it there"
             )
         if here != step and held and step is not None:
             yield _sample(step, held)
             held = {}
         step = here
-        held.update(filler.drop(_numbers(log, line, row)))
+        held.update(filler.drop(_numbers(f"{log}: {where}", row)))
     if held and step is not None:
         yield _sample(step, held)
     if without_step:
@@ -55,14 +59,14 @@ def _sample(step: int, values: dict[str, float]) -> Sample:
     return Sample(step, values, int(tokens) if tokens is not None and math.isfinite(tokens) else None, time)
 
 
-def _step(log: str, line: int, value: Any) -> int:
+def _step(where: str, value: Any) -> int:
     try:
         return step_number(value)
     except CellError as error:
-        raise LogError(f"{log}: line {line}: step {shorten(repr(value), 60)} {error}") from None
+        raise LogError(f"{where}: step {shorten(repr(value), 60)} {error}") from None
 
 
-def _numbers(log: str, line: int, row: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(where: str, row: Mapping[str, Any]) -> dict[str, float]:
     values = {}
     for name, value in row.items():
         if name == "step" or is_empty(value):
@@ -71,7 +75,7 @@ def _numbers(log: str, line: int, row: Mapping[str, Any]) -> dict[str, float]:
             values[name] = number(value)
         except CellError as error:
             if name in _MUST_BE_NUMBERS:
-                raise LogError(f"{log}: line {line}: {name} {shorten(repr(value), 60)} {error}") from None
+                raise LogError(f"{where}: {name} {shorten(repr(value), 60)} {error}") from None
     return values
 
 

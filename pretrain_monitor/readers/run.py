@@ -18,6 +18,7 @@ from .errors import LogError
 from .event_files import read_event_files
 from .jsonl import read_jsonl
 from .source import LogSource
+from .trainer_state import STATE, is_trainer_state, read_trainer_state
 
 _OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
 
@@ -30,9 +31,10 @@ def read_run(path: str | Path) -> Iterator[Sample]:
     """Samples of a run, oldest first, superseded steps already dropped.
 
     Args:
-        path: a run directory, its ``run.jsonl``, a directory with TensorBoard event files or one of these, or a table
-            (cells between commas, semicolons or tabs) or JSONL file with step, loss and any other signal; plain or
-            gzipped. Besides files, a pipe, or ``-`` for standard input.
+        path: a run directory, its ``run.jsonl``, a directory with TensorBoard event files or one of these, a
+            ``trainer_state.json`` or a directory with checkpoints of the Hugging Face Trainer, or a table (cells
+            between commas, semicolons or tabs) or JSONL file with step, loss and any other signal; plain or gzipped.
+            Besides files, a pipe, or ``-`` for standard input.
 
     Raises:
         LogError: no such log, not readable, not text, no loss, steps that go backwards; one line for the user.
@@ -48,11 +50,15 @@ def _reading(path: Path) -> Iterator[Sample | None]:
     if _has_event_files(path, is_run_directory):
         yield from _event_files(path)
         return
-    with LogSource(_log_in(path) if is_run_directory else path) as source:
+    log = _log_in(path) if is_run_directory else path
+    is_ours = is_run_directory and log.name == FILE_NAME
+    with LogSource(log) as source:
         # A run log may begin with anything: its readers drop what they cannot read.
-        first = "" if is_run_directory else source.first_line()
-        if is_run_directory or _begins_run_log(first, path):
+        first = "" if is_ours else source.first_line()
+        if is_ours or _begins_run_log(first, log):
             samples = _run_log(source)
+        elif is_trainer_state(first, log):
+            samples = read_trainer_state(source)
         elif first.startswith("{"):
             samples = read_jsonl(source)
         elif first.startswith("["):
@@ -80,9 +86,18 @@ def _log_in(run_dir: Path) -> Path:
         raise LogError(f"{name}: cannot be read: {error.strerror}") from None
     if FILE_NAME in entries:
         raise LogError(f"{name}: {FILE_NAME} in this directory is no regular file, or a link to nothing")
+    if (state := _trainer_state_in(run_dir)) is not None:
+        return state
     below = sorted(str(file.parent.relative_to(run_dir)) for file in _event_files_below(run_dir))
     hint = f"; there are event files below it: give one of {', '.join(dict.fromkeys(below))}" if below else ""
     raise LogError(f"{name}: no {FILE_NAME} and no event files in this directory, so it is no run directory{hint}")
+
+
+def _trainer_state_in(folder: Path) -> Path | None:
+    """Of a checkpoint of the Hugging Face Trainer, or of the newest of several."""
+    found = [folder / STATE, *folder.glob(f"checkpoint-*/{STATE}")]
+    steps = {path: int(digits) for path in found if (digits := path.parent.name.rpartition("-")[2]).isdecimal()}
+    return max((path for path in found if path.is_file()), key=lambda path: steps.get(path, -1), default=None)
 
 
 def _has_event_files(path: Path, is_directory: bool) -> bool:

@@ -40,16 +40,11 @@ GONE = 8  # steps' worth of data that is left out
 def restarted(folder: Path, kind: str, *, steps: int = 30) -> dict[str, Any]:
     """One training that was started anew; the record of its going back."""
     program = HERE / "restarted.py"
-    if kind == "hf":
-        done = supervised(folder, sys.executable, str(program), kind, str(folder), str(GONE))
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert "started anew from the checkpoint of step 15" in done.stderr
-    else:
-        # What `pretrain-monitor run` does, in processes that begin faster.
-        env = {VARIABLE: str(folder / "plan.json")}
-        for status in (EXIT_STATUS, 0):
-            done = forker(*FRAMEWORKS).run(program, [kind, folder, GONE], env=env, timeout=200)
-            assert done.returncode == status, done.stderr[-3000:]
+    # What `pretrain-monitor run` does, in processes that begin faster.
+    env = {VARIABLE: str(folder / "plan.json")}
+    for status in (EXIT_STATUS, 0):
+        done = forker(*FRAMEWORKS).run(program, [kind, folder, GONE], env=env, timeout=200)
+        assert done.returncode == status, done.stderr[-3000:]
     assert (folder / "starts0").read_text() == "xx"
     assert not (folder / "plan.json").exists()
     run_dir = next(path.parent for path in folder.rglob("run.jsonl"))
@@ -105,6 +100,7 @@ def test_the_ranks_of_torchrun_are_started_anew_together(tmp_path: Path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = supervised(tmp_path, *torchrun, str(HERE / "restarted.py"), "hf", str(tmp_path), "8")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "started anew from the checkpoint of step 15" in done.stderr
     assert [(tmp_path / f"starts{rank}").read_text() for rank in (0, 1)] == ["xx", "xx"]
     assert (tmp_path / "weights0").read_text() == (tmp_path / "weights1").read_text()
     (record,) = actions_in(tmp_path)

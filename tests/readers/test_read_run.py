@@ -85,7 +85,10 @@ def test_a_nan_loss_is_an_event_and_a_norm_that_was_never_measured_is_none(tmp_p
         ("step,loss\r1,2\r", "carriage returns alone"),
         ("step,loss\n1,2\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
         ('[{"step": 1, "loss": 2}]\n', "a JSON array"),
-        ('{\n "step": 1,\n "loss": 2\n}\n', "one JSON document over many lines; write one object a line"),
+        (
+            '{\n "step": 1,\n "loss": 2\n}\n',
+            "one JSON document over many lines, and no trainer_state.json; write one object a line",
+        ),
         pytest.param('{"step": 1, "loss": ' + "[" * 100_000 + "\n", "line 1 is not JSON", id="deep"),
         ('{"step": 1, "loss": {"value": 2}}\n', "loss {'value': 2} is not a number"),
         ('{"step": 1, "loss": 2, "loss": 3}\n', "line 1 has 'loss' twice"),
