@@ -69,13 +69,13 @@ def test_a_job_that_is_killed_and_goes_on_is_told_from_outside(
     run_dir = tmp_path / "night"
     job = a_job(run_dir, started, "stay")
     watch = a_watch(run_dir, web, started, "--stalled-minutes", "60")
-    assert until(lambda: len(web.taken) == 1, 40), "what is still open is told"
+    assert until(lambda: len(web.taken) == 1, 120), "what is still open is told"
     assert web.titles[0] == "night: CRITICAL: nonfinite at step 20"
     job.send_signal(signal.SIGKILL)
-    assert until(lambda: len(web.taken) == 2, 40)
+    assert until(lambda: len(web.taken) == 2, 120)
     assert web.titles[1] == "night: ended without a word: its process is gone at step 40"
     a_job(run_dir, started, "finish", "40")
-    assert until(lambda: len(web.taken) == 4, 40)
+    assert until(lambda: len(web.taken) == 4, 120)
     assert web.titles[2] == "night: nonfinite at step 20: recovered"
     assert web.titles[3] == "night: finished at step 239"
     assert watch.wait(30) == 0
@@ -89,7 +89,7 @@ def test_a_job_that_hangs_is_told_once(web: Web, started: list[subprocess.Popen[
     run_dir = tmp_path / "night"
     a_job(run_dir, started, "stay")
     a_watch(run_dir, web, started, "--stalled-minutes", "0.05")
-    assert until(lambda: len(web.taken) == 2, 40)
+    assert until(lambda: len(web.taken) == 2, 120)
     assert re.fullmatch(r"night: no step for \d+ s, since step 40", web.titles[1])
     assert web.taken[1]["message"].startswith("Its process is still there: it may hang.")
 
