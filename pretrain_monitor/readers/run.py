@@ -18,6 +18,7 @@ from .errors import LogError
 from .event_files import read_event_files
 from .jsonl import read_jsonl
 from .source import LogSource
+from .text_log import read_text_log
 from .trainer_state import STATE, is_trainer_state, read_trainer_state
 
 _OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
@@ -33,8 +34,9 @@ def read_run(path: str | Path) -> Iterator[Sample]:
     Args:
         path: a run directory, its ``run.jsonl``, a directory with TensorBoard event files or one of these, a
             ``trainer_state.json`` or a directory with checkpoints of the Hugging Face Trainer, or a table (cells
-            between commas, semicolons or tabs) or JSONL file with step, loss and any other signal; plain or gzipped.
-            Besides files, a pipe, or ``-`` for standard input.
+            between commas, semicolons or tabs) or JSONL file with step, loss and any other signal, or what a program
+            printed, with a step and a loss in one line; plain or gzipped. Besides files, a pipe, or ``-`` for standard
+            input.
 
     Raises:
         LogError: no such log, not readable, not text, no loss, steps that go backwards; one line for the user.
@@ -64,7 +66,10 @@ def _reading(path: Path) -> Iterator[Sample | None]:
         elif first.startswith("["):
             raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
         else:
-            samples = read_csv(source)
+            try:
+                samples = read_csv(source)
+            except LogError as refused:
+                samples = read_text_log(source, first, refused)
         yield None
         yield from samples
 

@@ -64,7 +64,7 @@ def test_a_nan_loss_is_an_event_and_a_norm_that_was_never_measured_is_none(tmp_p
         ("\n\n", "the log is empty"),
         ("step,accuracy\n1,0.5\n", "no loss column; the header has 'step', 'accuracy'"),
         ("loss,accuracy\n1,0.5\n", "no step column"),
-        ("Training started.\nstep 1 of 10, loss 2.5\n", "no step column"),
+        ("Training started.\nepoch 1 of 10, loss 2.5\n", "no step column"),
         ("step,loss\n5,2.0\n3,2.0\n", "steps go backwards at line 3: 3 after 5"),
         ("step,loss\n1,2.0\n2,high\n", "line 3: loss 'high' is not a number"),
         ("step,loss\none,2.0\n", "line 2: step 'one' is not a whole number"),
