@@ -64,7 +64,7 @@ class Messenger:
             elif record["type"] == "event" and (event := event_of(record)) is not None:
                 events.append(event)
             elif record["type"] == "run":
-                self._has_ended = False
+                self._has_ended, self._looks_without_process = False, 0
                 if record.get("resumed_from") is not None:
                     # What came later in the log so far is superseded.
                     events = [event for event in events if event.step <= record["resumed_from"]]

@@ -135,7 +135,7 @@ class NotifySink:
         self._send_gathered(self._now(), is_over=True)
         if self._config.ended:
             still_open = sum(i.status in (Status.OPEN, Status.ENDED_RUN) for i in self._alerts.values())
-            key = f"end/{clock.time():.0f}"
+            key = f"end/{clock.time():.6f}"  # a job that is started anew may end within the same second
             self._send(self._words.of_end(key, step, reason, len(self._alerts), still_open))
 
     def close(self) -> None:

@@ -72,10 +72,10 @@ def test_a_job_that_is_killed_and_goes_on_is_told_from_outside(
     assert until(lambda: len(web.taken) == 1, 120), "what is still open is told"
     assert web.titles[0] == "night: CRITICAL: nonfinite at step 20"
     job.send_signal(signal.SIGKILL)
-    assert until(lambda: len(web.taken) == 2, 120)
+    assert until(lambda: len(web.taken) == 2, 120), web.titles
     assert web.titles[1] == "night: ended without a word: its process is gone at step 40"
     a_job(run_dir, started, "finish", "40")
-    assert until(lambda: len(web.taken) == 4, 120)
+    assert until(lambda: len(web.taken) == 4, 60), (web.titles, (run_dir / "run.jsonl").read_text()[-300:])
     assert web.titles[2] == "night: nonfinite at step 20: recovered"
     assert web.titles[3] == "night: finished at step 239"
     assert watch.wait(30) == 0
