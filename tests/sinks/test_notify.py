@@ -261,6 +261,14 @@ def test_the_end_of_a_run_is_told_with_what_ended_it(web: Web, reason: str, leve
     assert web.taken[2]["message"].startswith("1 alert in this run.")
 
 
+def test_both_ends_of_a_run_that_ends_twice_within_a_second_are_told(web: Web):
+    sink = a_sink(web)
+    sink.on_end(40, "its process is gone")
+    sink.on_end(239, "finished")
+    sink.close()
+    assert web.titles == ["night run: its process is gone at step 40", "night run: finished at step 239"]
+
+
 def test_where_pictures_are_taken_the_curves_come_along(web: Web):
     sink = a_sink(web, pictures=True)
     for step in range(800, 906):
