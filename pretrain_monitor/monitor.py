@@ -141,7 +141,7 @@ class Monitor:
         if self.run_dir is not None:
             self._guarded("the run log failed", self._open_log, self.run_dir, step)
         if self.decider is not None and step > 0:
-            self.decider.recall(self._all_actions(step), step)
+            self.decider.recall(self._all_actions(), step)
         while self._said_early:
             self._guarded("an announcement failed", self._announce, *self._said_early.popleft(), step)
         threads = (self._guarded("a sink failed", SinkThread, sink) for sink in self._open_sinks(step, summary_writer))
@@ -288,9 +288,9 @@ class Monitor:
         """Keep that this process has gone back, as the one before it had planned. Never raises."""
         self.record_action(plan, DONE)
         if self.decider is not None:
-            self.decider.recall(self._all_actions(int(plan.details["to_step"])), int(plan.details["to_step"]))
+            self.decider.recall(self._all_actions(), int(plan.details["to_step"]))
 
-    def _all_actions(self, step: int) -> list[ActionRecord]:
+    def _all_actions(self) -> list[ActionRecord]:
         """Also what was done in steps that have been given up, which counts for budgets all the same."""
         if self.run_dir is None or not (self.run_dir / FILE_NAME).is_file():
             return []

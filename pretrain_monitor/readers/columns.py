@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..printable import shorten
+from .cells import is_empty
 from .errors import LogError
 
 # The spellings of a field, upper case or lower; the first is ours.
@@ -85,6 +87,38 @@ class Columns:
             f"{self._log}: {where} has {_quoted(chosen)} for {field}, lines before it {_quoted(before)}; "
             f"leave one of them out, or call the right one {_quoted(field)}"
         )
+
+
+class NamedRows:
+    """Objects, each with names of its own -> rows under the names of fields."""
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._columns = Columns(log)
+        self._seen: dict[str, None] = {}  # names in the order of appearance: a set would shuffle them
+        self._fields_seen: set[str] = set()
+
+    def row(self, record: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """
+        Raises:
+            LogError: two names for one field.
+        """
+        if len(self._seen) < 8:
+            self._seen.update(dict.fromkeys(record))
+        if any(map(is_empty, record.values())):
+            record = {name: value for name, value in record.items() if not is_empty(value)}
+        fields = self._columns.fields(tuple(record), where)
+        row = {field: value for field, value in zip(fields, record.values(), strict=True) if field is not None}
+        self._fields_seen.update(row.keys() & {"step", "loss"})
+        return row
+
+    def check(self, where: str) -> None:
+        """After the last row: whether there was a step and a loss.
+
+        Raises:
+            LogError: one of them was missing.
+        """
+        check_columns(self._log, self._fields_seen, self._seen, where)
 
 
 def check_columns(log: str, fields: Iterable[str | None], names: Iterable[str], where: str) -> None:

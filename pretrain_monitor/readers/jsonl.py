@@ -9,8 +9,7 @@ from typing import Any
 
 from ..printable import shorten
 from ..telemetry import Sample
-from .cells import is_empty
-from .columns import Columns, check_columns
+from .columns import NamedRows
 from .errors import LogError
 from .rows import samples_of
 from .source import LogSource
@@ -26,22 +25,11 @@ def read_jsonl(source: LogSource) -> Iterator[Sample]:
 
 
 def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
-    columns = Columns(source.name)
-    seen: dict[str, None] = {}  # names in the order of appearance: a set would shuffle them
-    fields_seen: set[str] = set()
+    rows = NamedRows(source.name)
     for line in source:
-        if not line.strip():
-            continue
-        record = _record(source, line)
-        if len(seen) < 8:
-            seen.update(dict.fromkeys(record))
-        if any(map(is_empty, record.values())):
-            record = {name: value for name, value in record.items() if not is_empty(value)}
-        fields = columns.fields(tuple(record), f"line {source.line_number}")
-        row = {field: value for field, value in zip(fields, record.values(), strict=True) if field is not None}
-        fields_seen.update(row.keys() & {"step", "loss"})
-        yield source.line_number, row
-    check_columns(source.name, fields_seen, seen, "the lines have")
+        if line.strip():
+            yield source.line_number, rows.row(_record(source, line), f"line {source.line_number}")
+    rows.check("the lines have")
 
 
 def _record(source: LogSource, line: str) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from typing import Any, BinaryIO
 
 from ..printable import shorten
 from ..telemetry import Sample
-from .cells import is_empty
-from .columns import Columns, check_columns
+from .columns import NamedRows
 from .errors import LogError
 from .jsonl import DECODER, DuplicateKeyError
 from .rows import samples_of
@@ -44,20 +43,13 @@ def read_trainer_state(source: LogSource) -> Iterator[Sample]:
 
 
 def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
-    columns = Columns(source.name)
-    seen: dict[str, None] = {}
-    fields_seen: set[str] = set()
+    rows = NamedRows(source.name)
     last: int | None = None
     is_told = False
     for number, entry in enumerate(_entries(source), 1):
         if _SUMMARY in entry:
             continue
-        if len(seen) < 8:
-            seen.update(dict.fromkeys(entry))
-        entry = {name: value for name, value in entry.items() if not is_empty(value)}
-        fields = columns.fields(tuple(entry), f"entry {number} of log_history")
-        row = {field: value for field, value in zip(fields, entry.values(), strict=True) if field is not None}
-        fields_seen.update(row.keys() & {"step", "loss"})
+        row = rows.row(entry, f"entry {number} of log_history")
         if "loss" in row and type(step := row.get("step")) is int:
             if last is not None and step - last > 1 and not is_told:
                 is_told = True
@@ -68,7 +60,7 @@ def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
                 )  # fmt: skip
             last = step
         yield number, row
-    check_columns(source.name, fields_seen, seen, "the entries have")
+    rows.check("the entries have")
 
 
 def _entries(source: LogSource) -> Iterator[dict[str, Any]]:

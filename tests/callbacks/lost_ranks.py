@@ -52,7 +52,7 @@ def main() -> None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
 
-    # The update is left out on the second of two poisoned batches only, so that there is something to go back for.
+    # The update is left out on the first of two poisoned batches only, so that there is something to go back for.
     actions = (SkipStep(at_most=1), Checkpoint(when="nonfinite"), Rewind())
     with LoopMonitor(run_dir, QUIET, actions=actions, save=save, load=load) as monitor:
         while monitor.global_step < STEPS and not monitor.should_stop:
