@@ -1,0 +1,1 @@
+"""Is this base model ready for downstream work, and on what evidence?"""
