@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .audit.model import Audit
+    from .audit.run import audit_run
     from .config import MonitorConfig
     from .detection.detector import InstabilityDetector
     from .monitor import Monitor
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from .telemetry import Event, Incident, Kind, Sample, Severity, Status
 
 _HOME = {
+    "Audit": "audit.model",
     "Event": "telemetry",
     "Incident": "telemetry",
     "InstabilityDetector": "detection.detector",
@@ -30,11 +33,13 @@ _HOME = {
     "Sample": "telemetry",
     "Severity": "telemetry",
     "Status": "telemetry",
+    "audit_run": "audit.run",
     "read_run": "readers",
     "replay": "replaying",
 }
 
 __all__ = [
+    "Audit",
     "Event",
     "Incident",
     "InstabilityDetector",
@@ -46,6 +51,7 @@ __all__ = [
     "Severity",
     "Status",
     "__version__",
+    "audit_run",
     "read_run",
     "replay",
 ]

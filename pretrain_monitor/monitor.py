@@ -89,6 +89,7 @@ class Monitor:
         self._detection_failed = False
         self.tokens_seen: int | None = 0  # as of the step at which watching began; None if nobody knows
         self.learning_rate: float | None = None  # of the newest step of which one was told
+        self.max_grad_norm: float | None = None  # that gradients are clipped to; an adapter that knows it sets it
         self._resumed_from: int | None = None
         self._started_at = 0
         self._snapshot_step = 0
@@ -322,7 +323,7 @@ class Monitor:
         self._started_at = self._snapshot_step = step
         if self._log is not None:
             self._continue(self._log.path, step)
-            self._log.begin(step, pid=os.getpid(), note="rewound")
+            self._log.begin(step, **self._session_facts(), note="rewound")
         if self.decider is not None:
             self.decider.rewound(step)
         self._reopen_panels(step, summary_writer)
@@ -412,9 +413,15 @@ class Monitor:
         has_past = (run_dir / FILE_NAME).stat().st_size > 0
         if has_past and step > 0:
             self._continue(run_dir / FILE_NAME, step)
-        log.begin(step if has_past else None, pid=os.getpid())
+        log.begin(step if has_past else None, **self._session_facts())
         self._log = log
         write_settings(run_dir, self.config)
+
+    def _session_facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"pid": os.getpid()}
+        if self.max_grad_norm is not None:
+            facts["max_grad_norm"] = self.max_grad_norm
+        return facts
 
     def _continue(self, path: Path, step: int) -> None:
         try:

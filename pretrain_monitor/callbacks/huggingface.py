@@ -140,6 +140,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._source = self._exact if is_attached else self._forward
         # The count of a trainer that was told to keep one only after the resumed checkpoint starts at 0.
         knows_tokens = args.include_num_input_tokens_seen != "no" and state.num_input_tokens_seen > 0
+        self.monitor.max_grad_norm = args.max_grad_norm if (args.max_grad_norm or 0) > 0 else None
         try:
             self._gather.start(
                 state.global_step,

@@ -131,6 +131,8 @@ class MonitorCallback(Callback):  # type: ignore[misc]  # lightning is optional,
         self._saved_step = None
         try:
             self._clipping.attach(trainer, pl_module)
+            clips_by_norm = trainer.gradient_clip_val and trainer.gradient_clip_algorithm in (None, "norm")
+            self.monitor.max_grad_norm = float(trainer.gradient_clip_val) if clips_by_norm else None
             self.monitor.loggers = [one for one in trainer.loggers if callable(getattr(one, "log_metrics", None))]
             self._gather.start(self._step, summary_writer=self._summary_writer(trainer))
             self._domains.attach(language_model_in(pl_module), self._step)

@@ -65,6 +65,7 @@ class LoopMonitor:
         load: called with a path on every rank: brings model, optimizer and scheduler back to what was saved there.
             With ``Rewind(by_restart=True)`` it is called here, in the process that is to go on from there.
         start_step: optimizer steps already completed, when the loop resumes from a checkpoint.
+        max_grad_norm: what you give ``clip_grad_norm_``, for the audit to tell how many steps were clipped.
         summary_writer: your own TensorBoard ``SummaryWriter``, to have the panels in its event file.
 
     Raises:
@@ -84,6 +85,7 @@ class LoopMonitor:
         save: Save | None = None,
         load: Load | None = None,
         start_step: int = 0,
+        max_grad_norm: float | None = None,
         summary_writer: Any = None,
     ) -> None:
         if not hasattr(start_step, "__index__") or start_step < 0:
@@ -91,6 +93,7 @@ class LoopMonitor:
         if probes and model is None:
             raise ConfigError("probes need the model that they measure: LoopMonitor(..., probes=probes, model=model)")
         self.monitor = Monitor(run_dir, config, sinks=sinks, actions=actions)
+        self.monitor.max_grad_norm = max_grad_norm
         self.model = model
         self._probes = Probing(probes, self.monitor)
         self._gather = StepGatherer(self.monitor, is_writer=is_main_rank())

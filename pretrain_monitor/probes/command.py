@@ -99,6 +99,32 @@ def probe_models(wish: Wish) -> int:
     return 2 if problems or any(model.problems for model in results.models) else 0
 
 
+def measure_models(models: Sequence[Path], probes: str) -> Results:
+    """The same without printing: for whoever needs the results only.
+
+    Raises:
+        ProbeError: nothing can be measured at all.
+    """
+    probe_file = read_probe_file(probes)
+    checkpoints = find_checkpoints(models)
+    problem = next((one.problem for one in checkpoints if one.problem is not None), None)
+    if problem is not None:
+        raise ProbeError(problem)
+    _load_quietly()
+    from .loading import checked_device
+    from .measuring import Measurement
+
+    device = checked_device(None)
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    with ProgressBar(len(checkpoints)) as bar:
+        measure = Measurement(probe_file, show=bar, device=device)
+        found = []
+        for checkpoint, name in zip(checkpoints, short_names(checkpoints), strict=True):
+            bar.next_model()
+            found.append(measure(checkpoint, name))
+    return Results(tuple(found), probe_file.where, str(device), _versions(), made)
+
+
 WritePage = Callable[[Results, ModelResult | None, Path], None]
 
 

@@ -133,11 +133,11 @@ class RunContent:
         self.actions.append(action)
         del self.actions[:-_MOST_ANNOUNCEMENTS]
 
-    def begin_session(self, after_step: int | None, time: float | None) -> None:
+    def begin_session(self, after_step: int | None, time: float | None, max_grad_norm: float | None = None) -> None:
         """A process goes on after ``after_step``, and what the log holds past it is void; None: nothing is."""
         self._changed()
         self.end = None
-        self.sessions.append(Session(after_step or 0, time))
+        self.sessions.append(Session(after_step or 0, time, max_grad_norm))
         if after_step is not None:
             self.epoch += 1
             self.cut(after_step)

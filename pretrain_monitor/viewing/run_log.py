@@ -148,7 +148,7 @@ class RunLogFollower:
     def _begin(self, record: dict[str, Any]) -> None:
         after = record.get("resumed_from")
         after = after if type(after) is int and after >= 0 else None
-        self.content.begin_session(after, _time(record))
+        self.content.begin_session(after, _time(record), finite(record.get("max_grad_norm")))
         if after is not None:
             self._last = min(self._last, after)
 

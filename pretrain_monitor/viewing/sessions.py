@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A process that trained: the step after which it went on, and when it began in seconds since the epoch."""
+    """A process that trained: the step after which it went on, and when it began in seconds since the epoch.
+
+    Args:
+        max_grad_norm: norm that it clipped gradients to; None if nobody said.
+    """
 
     after_step: int
     time: float | None
+    max_grad_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

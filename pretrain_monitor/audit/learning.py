@@ -1,0 +1,74 @@
+"""Is the model still learning at the end, as fast as its own course lets expect?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..viewing.series import Floats
+from .fits import blocks, fit_power_law
+from .material import Material
+from .model import Area, Finding, Place
+from .words import number, percent
+
+_PARTS = 60
+_LEFT_OUT = 0.03  # of the run at its beginning: warm-up follows no power law
+_CUTS = (0.35, 0.5, 0.65, 0.8)  # of the run, up to which the law is fitted
+_CLEAR = 6.0  # standard errors that the predicted fall has to have: else nobody can say whether it came
+_SMALLEST = 0.003  # of the loss: a law that predicts less than that has nothing left to be missed
+_FEWEST_ROWS = 150
+
+
+def learning(material: Material) -> Finding:
+    """Of the fall that the power law of the run so far predicts for the rest of it, how much came; the least of
+    several places from which it is predicted."""
+    loss = material.loss
+    parts = blocks(loss, _PARTS)
+    use = parts.steps >= material.first_step + _LEFT_OUT * (material.last_step - material.first_step)
+    steps, values = parts.steps[use], parts.values[use]
+    shares: list[tuple[float, float, int]] = []  # share that came, predicted fall, number of the block
+    if len(loss) >= _FEWEST_ROWS:
+        error = float(parts.errors[use].mean()) if use.any() else math.inf
+        for cut in _CUTS:
+            at = int(cut * len(steps))
+            law = fit_power_law(steps[:at], values[:at])
+            if law is None:
+                continue
+            predicted = float(law.at(steps[at - 1 : at])[0] - law.at(steps[-1:])[0])
+            level_then, level_now = float(law.at(steps[at - 1 : at])[0]), float(values[-3:].mean())
+            if predicted > max(_CLEAR * error, _SMALLEST * level_then):
+                shares.append(((level_then - level_now) / predicted, predicted, at))
+    worst = min(shares, default=None)
+    slope = _slope(steps, values)
+    flat = [one for one in material.incidents if one.kind.value == "plateau"]
+    evidence = [f"at the end the loss falls by {number(-slope)} nats for each doubling of the steps"] if slope else []
+    evidence += [f"the detector told a plateau from step {one.onset_step:,}" for one in flat]
+    return Finding(
+        check="stability/still_learning",
+        area=Area.STABILITY,
+        title="Still learning",
+        value=None if worst is None else 100.0 * worst[0],
+        unit="%",
+        bound="at_least",
+        missing=""
+        if worst is not None
+        else "a run long and quiet enough for its power law to predict a fall that could be missed",
+        summary=""
+        if worst is None
+        else f"from step {int(steps[worst[2] - 1]):,} on the loss fell by {percent(worst[0])} of what the power law of "
+        f"the run until then predicts ({number(worst[1])} nats)",
+        evidence=evidence,
+        places=[]
+        if worst is None
+        else [Place(signal="loss", first_step=int(steps[worst[2] - 1]), last_step=material.last_step)],
+        advice="Look at where it stopped: learning rate too small or too large, data that repeat, a domain used up.",
+    )
+
+
+def _slope(steps: Floats, values: Floats) -> float | None:
+    """Of the last third, in nats for each doubling of the steps."""
+    last = steps >= steps[-1] * 0.67 if len(steps) else np.empty(0, dtype=bool)
+    if last.sum() < 4:
+        return None
+    return float(np.polyfit(np.log2(np.maximum(steps[last], 1.0)), values[last], 1)[0])
