@@ -166,6 +166,43 @@ def explain(
 
 
 @app.command()
+def audit(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Run directory, any log that replay reads, or a file that probe --json wrote.", readable=False
+        ),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="The model at hand: measured, or results of probe --json.", readable=False),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Another run, log or file of results.", readable=False)
+    ] = None,
+    criteria: Annotated[
+        str | None,
+        typer.Option(
+            "--criteria",
+            metavar="FILE",
+            help="YAML file, or one of research, production, continue-pretraining, checkpoint [default: research].",
+        ),
+    ] = None,
+    probes: Annotated[
+        str | None, typer.Option("--probes", metavar="FILE", help="What to measure of --model [default: quick].")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with charts.", readable=False)] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Also write it as text.", readable=False)] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write it for programs.", readable=False)] = None,
+) -> None:
+    """Is the model of a run ready, and on what evidence? Exit code 0 if it is, 1 if it is not or nobody can tell."""
+    from .audit.command import AuditWish, audit_and_report
+
+    wish = AuditWish(path, model, against, criteria, probes, html, markdown, json)
+    raise typer.Exit(audit_and_report(wish))
+
+
+@app.command()
 def probe(
     models: Annotated[
         list[Path],

@@ -131,7 +131,7 @@ def _ability(check: str, title: str, scored: list[Course]) -> Finding:
         unit="%",
         bound="at_least",
         missing="" if come else f"tasks that ask for {title.lower()}",
-        summary=f"{percent(float(np.mean(come)))} of the way from chance to always right, over {counted(len(come), 'task')}"
+        summary=f"{percent(float(np.mean(come)))} of the way from chance to right, over {counted(len(come), 'task')}"
         if come
         else "",
         table=Table(titles=["task", "accuracy", "chance"], rows=rows) if rows else None,

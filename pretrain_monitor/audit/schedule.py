@@ -11,7 +11,7 @@ from ..viewing.series import Floats
 from .fits import noise, trimmed
 from .material import Material, Signal
 from .model import Area, Finding, Place, Table
-from .rises import Rise, rises, warm_up_end
+from .rate_rises import Rise, rises, warm_up_end
 from .words import counted, number, percent
 
 _NO_RATE = "the learning rate of single steps"

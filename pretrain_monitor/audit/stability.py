@@ -260,7 +260,7 @@ def _noise(material: Material) -> Finding:
         places=[Place(signal="loss", first_step=int(loss.steps[-(len(loss) // 5)]), last_step=material.last_step)]
         if is_known
         else [],
-        advice="Ask what changed: batch size, data mix, sequence length. Noise that grows by itself precedes divergence.",
+        advice="Ask what changed: batch size, data mix, sequence length. Noise that grows alone precedes divergence.",
     )
 
 
