@@ -221,9 +221,9 @@ def _sudden(material: Material, course: Course, everyone: list[Course]) -> _Sudd
     # What came down over several rounds is one fall.
     at = int(np.argmax(falls))
     first, last = at, at
-    while last + 1 < len(falls) and falls[last + 1] > 2 * spread:
+    while last + 1 < len(falls) and falls[last + 1] > _SUDDEN / 2 * spread:
         last += 1
-    while first > 0 and falls[first - 1] > 2 * spread:
+    while first > 0 and falls[first - 1] > _SUDDEN / 2 * spread:
         first -= 1
     beyond = float(falls[at]) / spread
     if beyond < _SUDDEN:
