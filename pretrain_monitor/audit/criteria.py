@@ -129,7 +129,11 @@ def _whole(criteria: Criteria, folder: Path, where: str, depth: int) -> Criteria
         return criteria
     if depth >= _DEEPEST:
         raise ConfigError(f"{where}: extends goes round in a circle, or through more than {_DEEPEST} files")
-    base = _of_file(_path_of(criteria.extends, folder), depth + 1)
+    try:
+        path = _path_of(criteria.extends, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: extends: {error}") from None
+    base = _of_file(path, depth + 1)
     return Criteria(
         name=criteria.name,
         max_grad_norm=criteria.max_grad_norm if criteria.max_grad_norm is not None else base.max_grad_norm,

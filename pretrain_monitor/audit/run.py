@@ -57,7 +57,11 @@ def audit_run(
         material = with_model(material, Path(model), probes)
     if material.max_grad_norm is None and limits.max_grad_norm is not None:
         material = replace(material, max_grad_norm=limits.max_grad_norm)
-    other = None if against is None else gather(Path(against))
+    return audit_of(material, None if against is None else gather(Path(against)), limits)
+
+
+def audit_of(material: Material, other: Material | None, limits: Criteria) -> Audit:
+    """The same of what has been read."""
     found = judged(measured(material, other), limits)
     outcome, reasons = verdict(found)
     return Audit(
