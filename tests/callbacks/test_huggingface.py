@@ -11,6 +11,7 @@ from transformers import Trainer, TrainerCallback
 
 from pretrain_monitor import Kind
 from pretrain_monitor.callbacks.huggingface import MonitorCallback
+from pretrain_monitor.records import read_records
 
 
 class TwiceTheLoss(Trainer):
@@ -266,3 +267,12 @@ def test_what_is_announced_begins_with_the_next_step(is_attached: bool, is_first
     trainer.train()
     told = [(s.step, s.meta["announced"]) for s in tiny_hf.samples(tmp_path) if s.meta]
     assert [(step, said["text"]) for step, (said,) in told] == [(n, f"begins with step {n}") for n in (1, 4, 6)]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0.5, 0.5), (0.0, None)])
+def test_the_run_log_says_what_gradients_are_clipped_to(given: float, expected: float | None, tmp_path: Path) -> None:
+    trainer = tiny_hf.trainer(tmp_path, tiny_hf.llama(), max_grad_norm=given, max_steps=2)
+    tiny_hf.watched(trainer, tmp_path)
+    trainer.train()
+    (begun,) = [record for record in read_records(next(tmp_path.rglob("run.jsonl"))) if record["type"] == "run"]
+    assert begun.get("max_grad_norm") == expected

@@ -672,3 +672,18 @@ def test_what_is_announced_begins_with_the_next_step():
     fit(Announcing(), callback)
     told = [(s.step, said["text"]) for s in sink.samples if s.meta for said in s.meta["announced"]]
     assert told == [(n, f"begins with step {n}") for n in (1, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        ({}, None),
+        ({"gradient_clip_val": 0.5}, 0.5),
+        ({"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"}, None),
+    ],
+)
+def test_the_run_log_says_what_gradients_are_clipped_to(clip, expected, tmp_path):
+    callback, _ = watch(tmp_path)
+    fit(TinyLM(), callback, batches=2, **clip)
+    (begun,) = [record for record in read_records(tmp_path / "run.jsonl") if record["type"] == "run"]
+    assert begun.get("max_grad_norm") == expected

@@ -416,3 +416,9 @@ def test_what_is_announced_begins_with_the_next_step(tmp_path, caplog):
         "announce is left out: text = '': say in a few words what changes",
         "announce() after close() is ignored",
     ]
+
+
+def test_the_run_log_says_what_gradients_are_clipped_to(tmp_path):
+    LoopMonitor(tmp_path, QUIET, max_grad_norm=0.5).close()
+    (begun,) = [record for record in read_records(tmp_path / "run.jsonl") if record["type"] == "run"]
+    assert begun["max_grad_norm"] == 0.5
