@@ -69,6 +69,9 @@ def tasks(material: Material) -> list[Course]:
 def _courses(table: Mapping[str, Any]) -> Iterator[Course]:
     for entry in (*table["domains"], *table["averages"]):
         points = [(point[0], point[1]) for point in entry["points"] if point[1] is not None]
+        if not entry["probe"]:
+            # Some logs repeat the newest evaluation in every row until there is another.
+            points = [point for at, point in enumerate(points) if at == 0 or point[1] != points[at - 1][1]]
         if not points:
             continue
         steps, values = zip(*points, strict=True)

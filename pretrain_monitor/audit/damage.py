@@ -13,6 +13,7 @@ from .material import Material, Signal
 
 _FEWEST = 40  # rows on either side
 _MOST = 4000
+_DRAWN_ON = 0.25
 _CLEAR = 4.0  # standard errors: a run has several incidents, and a trend goes on only about as it did
 _OF_LEVEL = frozenset({Kind.SPIKE, Kind.DIVERGENCE, Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NONFINITE})
 
@@ -65,7 +66,9 @@ def _damage(loss: Signal, incident: Incident, span: tuple[int, int], others: lis
     settled = loss.part(last + 1 + (last - first), free_to - 1)
     after = settled if len(settled) >= _FEWEST else after
     before = Signal("loss", before.steps[-_MOST:], before.values[-_MOST:])
-    after = Signal("loss", after.steps[:_MOST], after.values[:_MOST])
+    # A trend is drawn on by a quarter of the run so far, or by as much as it takes to have a level.
+    rows = max(int(np.searchsorted(after.steps, after.steps[0] + _DRAWN_ON * last)), _FEWEST) if len(after) else 0
+    after = Signal("loss", after.steps[: min(rows, _MOST)], after.values[: min(rows, _MOST)])
     if len(before) < _FEWEST or len(after) < _FEWEST:
         return None
     past, level = blocks(before, 20), trimmed(after.values)

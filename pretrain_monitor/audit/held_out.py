@@ -240,7 +240,11 @@ def _loss_courses(material: Material) -> dict[str, Signal]:
         if name.startswith("heldout/") and name.endswith("/loss") and len(material.signal(name))
     }
     if not found:
-        found = {one.domain: material.signal(one.metric) for one in texts(material) if "loss" in one.metric.lower()}
+        found = {
+            one.domain: Signal(one.domain, one.steps.astype(np.int64), one.values)
+            for one in texts(material)
+            if "loss" in one.metric.lower()
+        }
     domains = {name: signal for name, signal in found.items() if name.rpartition("/")[2] not in ("micro", "macro")}
     return domains or found
 
