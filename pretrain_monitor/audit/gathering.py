@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..announcing import Announcements
 from ..config import MonitorConfig
 from ..detection.detector import InstabilityDetector
 from ..printable import shown_path
 from ..readers import LogError, read_run
-from ..replaying import replay
+from ..resume import restore
 from ..run_settings import load_own_settings, run_log
 from ..telemetry import Incident, Sample, in_order
 from ..viewing.content import RunContent
@@ -23,6 +24,7 @@ from .material import Material
 from .model import RunFacts
 from .models import is_results_file, rounds_of
 
+_NEWEST = 2**62  # step
 _LAST_ROWS = 100  # of the loss, whose median is the final one
 
 
@@ -56,7 +58,7 @@ def _of_run_log(path: Path, log: Path) -> Material:
         raise LogError(f"{shown_path(path)}: no samples yet: there is nothing to audit")
     config = load_own_settings(path)
     # A run that was killed has not said what became of its open incidents; a replay says it.
-    incidents = content.incidents if content.end is not None else replay(path, config)
+    incidents = content.incidents if content.end is not None else _unfinished(log, config)
     notes = []
     if follower.passed_over:
         notes.append(
@@ -76,6 +78,14 @@ def _of_run_log(path: Path, log: Path) -> Material:
         is_held=is_held(log.parent),
         is_watched=True,
     )
+
+
+def _unfinished(log: Path, config: MonitorConfig) -> list[Incident]:
+    """As a replay gives them, from the newest snapshot on."""
+    detector = InstabilityDetector(config)
+    restore(detector, log, _NEWEST, Announcements())
+    detector.finish()
+    return in_order(detector.incidents)
 
 
 def _of_others(path: Path, samples: Iterable[Sample], source: str) -> Material:
