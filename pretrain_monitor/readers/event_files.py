@@ -79,12 +79,15 @@ class EventFileRun:
         for file in list(self._files.values()):
             before = file.offset
             for event in file.read(left):
+                if self._joins(event):
+                    continue
                 if self._knows_better(event):
                     # All of it is read again under the better name: what was given out so far is void.
                     self._start_over()
                     self.is_behind = True
                     return [*found, Superseded(-_LARGEST_STEP)]
                 found += self._take(event)
+            if file.offset > before:
                 self._heard_at = time.monotonic()
             left -= file.offset - before
             self.is_behind = self.is_behind or file.is_behind
@@ -102,6 +105,18 @@ class EventFileRun:
             if name not in self._files:
                 self._files[name] = EventFile(self.directory / name)
         self._files = {name: self._files[name] for name in names}
+
+    def _joins(self, event: ScalarEvent) -> bool:
+        """Whether it was one more value of a step whose loss has come: most of a file, so done with little ado."""
+        if event.is_start or len(event.values) != 1 or event.step != self._leading:
+            return False
+        tag, value = event.values[0]
+        held, field = self._held.get(event.step), self._fields.get(tag)
+        if held is None or field is None or field == "loss" or not math.isfinite(value):
+            return False
+        self._filler.see(field)
+        held[1][field] = value
+        return True
 
     def _knows_better(self, event: ScalarEvent) -> bool:
         """Take in new tags; whether a field has a better one now than the one that was given out under its name."""

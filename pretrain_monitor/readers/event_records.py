@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ from .errors import LogError
 logger = logging.getLogger(__name__)
 
 _HEAD, _TAIL = 12, 4
+# A record with one plain scalar, as SummaryWriter makes them: wall time, step, and of a summary the tag and the value,
+# each behind the byte that says which field it is. All lengths are below 128.
+_PLAIN = re.compile(
+    rb"\x09(.{8})\x10([\x80-\xff]{0,8}[\0-\x7f])\x2a[\0-\x7f]\x0a[\0-\x7f]\x0a([\0-\x7f])(.*)\x15(.{4})", re.DOTALL
+)
+_DOUBLE, _FLOAT = struct.Struct("<d").unpack, struct.Struct("<f").unpack
 _BFLOAT16 = 14  # in the list of types of TensorFlow
 # No summary is as long as this: such a length is no length, and everything behind it cannot be found.
 _LONGEST = 1 << 30
@@ -50,6 +57,7 @@ class EventFile:
         self.is_damaged = False
         self.is_behind = False  # the last reading stopped at its limit
         self._parse = _parser()
+        self._tags: dict[bytes, str] = {}
 
     def read(self, at_most: int) -> Iterator[ScalarEvent]:
         """The records that are complete, from about ``at_most`` bytes, one at least.
@@ -85,6 +93,8 @@ class EventFile:
             self.is_behind = False
 
     def _event(self, payload: bytes) -> ScalarEvent | None:
+        if (plain := _PLAIN.fullmatch(payload)) is not None and (event := self._plain(*plain.groups())) is not None:
+            return event
         try:
             event = self._parse(payload)
         except Exception:  # DecodeError, of whichever protobuf is installed
@@ -100,6 +110,21 @@ class EventFile:
         if not values and not is_start:
             return None
         return ScalarEvent(event.step, event.wall_time, values, is_start)
+
+    def _plain(self, time: bytes, step: bytes, length: bytes, tag: bytes, value: bytes) -> ScalarEvent | None:
+        """The event of a plain record, in a third of the time that it takes protobuf; None if it is none after all."""
+        if len(tag) != length[0]:
+            return None
+        number = 0
+        for digit in reversed(step):
+            number = number << 7 | digit & 0x7F
+        name = self._tags.get(tag)
+        if name is None:
+            try:
+                name = self._tags.setdefault(tag, tag.decode())
+            except UnicodeDecodeError:
+                return None
+        return ScalarEvent(number, _DOUBLE(time)[0], [(name, _FLOAT(value)[0])], False)
 
     def _give_up(self) -> None:
         if not self.is_damaged:

@@ -89,6 +89,10 @@ class FillerNaN:
     def __init__(self) -> None:
         self._was_finite: set[str] = set()
 
+    def see(self, name: str) -> None:
+        """A finite value of a signal."""
+        self._was_finite.add(name)
+
     def drop(self, values: dict[str, float]) -> dict[str, float]:
         kept = {}
         for name, value in values.items():

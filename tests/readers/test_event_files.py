@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pretrain_monitor import Sample, read_run, replay
 from pretrain_monitor.readers import LogError
 from pretrain_monitor.readers.event_files import EventFileRun, Late, Superseded
+from pretrain_monitor.readers.event_records import EventFile
 from pretrain_monitor.readers.event_tags import fields_of
 
 
@@ -279,3 +282,50 @@ def test_one_file_alone_can_be_named(tmp_path: Path):
     (file,) = tmp_path.iterdir()
     (sample,) = read_run(file)
     assert (sample.step, sample.metrics) == (3, {"loss": 1.5})
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    tag=st.text(max_size=140),
+    step=st.integers(0, 2**63 - 1),
+    moment=st.floats(allow_nan=False),
+    value=st.floats(width=32),
+    more=st.sampled_from(["", "second value", "metadata", "file version"]),
+    damage=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=2),
+)
+def test_a_record_reads_as_protobuf_reads_it_plain_or_not(
+    tmp_path_factory: pytest.TempPathFactory,
+    tag: str,
+    step: int,
+    moment: float,
+    value: float,
+    more: str,
+    damage: list[tuple[int, int]],
+):
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    event = Event(wall_time=moment, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+    if more == "second value":
+        event.summary.value.add(tag="other", simple_value=1.0)
+    elif more == "metadata":
+        event.summary.value[0].metadata.display_name = "shown"
+    elif more == "file version":
+        event.source_metadata.writer = "somebody"
+    payload = bytearray(event.SerializeToString())
+    for at, byte in damage:
+        payload[at % len(payload)] = byte
+    path = tmp_path_factory.mktemp("one") / "events.out.tfevents.1.host"
+    path.write_bytes(struct.pack("<Q", len(payload)) + b"\0" * 4 + bytes(payload) + b"\0" * 4)
+    read = list(EventFile(path).read(1 << 20))
+    try:
+        event = Event.FromString(bytes(payload))
+    except Exception:
+        assert read == []
+        return
+    expected = [(one.tag, one.simple_value) for one in event.summary.value if one.WhichOneof("value") == "simple_value"]
+    if not expected:
+        return
+    (found,) = read
+    # repr: NaN is not equal to itself.
+    assert repr((found.step, found.time, found.values)) == repr((event.step, event.wall_time, expected))
