@@ -6,9 +6,11 @@ from ..telemetry import Kind
 from ..viewing.coincidence import RunIncidents, coincidences
 from .material import Material
 from .model import Area, Finding, Place, Table
+from .outliers import lone_values
 from .words import counted
 
 _THIS, _OTHER = "this run", "the other run"
+_BEGINNING, _FEWEST_ROWS = 100, 500
 _SHARED = "Incidents shared with another run"
 
 
@@ -17,19 +19,24 @@ def findings(material: Material, against: Material | None) -> list[Finding]:
 
 
 def _bad_batches(material: Material) -> Finding:
-    found = [one for one in material.incidents if one.kind is Kind.BAD_BATCH]
-    rows = len(material.loss)
-    rate = 1e4 * len(found) / max(rows, 1)
+    """How often a single loss is far above those on both sides, whatever the detector made of it."""
+    loss = material.loss.part(material.first_step + _BEGINNING * material.interval, material.last_step)
+    if len(loss) < _FEWEST_ROWS:
+        return _finding("bad_batches", "Single bad batches", None, missing=f"the loss of {_FEWEST_ROWS} steps or more")
+    places = lone_values(loss.values)
+    rate = 1e4 * len(places) / len(loss)
+    told = sum(one.kind is Kind.BAD_BATCH for one in material.incidents)
     return _finding(
         "bad_batches",
         "Single bad batches",
-        rate if rows else None,
+        rate,
         unit="per 10,000 samples",
-        missing="" if rows else "the loss of single steps",
-        summary=f"{counted(len(found), 'single bad batch')} in {rows:,} samples, {rate:.1f} per 10,000" if rows else "",
+        summary=f"{len(places):,} of {len(loss):,} losses stand alone far above their surroundings, "
+        f"{rate:.1f} per 10,000",
+        evidence=[f"the detector told {counted(told, 'single bad batch')} during the run"],
         places=[
-            Place(signal=one.signals[0], first_step=one.onset_step, last_step=one.peak_step, note="bad batch")
-            for one in found[:20]
+            Place(signal="loss", first_step=int(loss.steps[at]), last_step=int(loss.steps[at]), note="alone")
+            for at in places[:20].tolist()
         ],
         advice="Look at the documents of these steps: repeated characters, other languages, broken markup.",
     )

@@ -97,6 +97,11 @@ class Material:
         return self.facts.last_step or 0
 
     @property
+    def interval(self) -> float:
+        """Steps from one loss to the next."""
+        return self.facts.interval or 1.0
+
+    @property
     def alerts(self) -> list[Incident]:
         """Of the training itself."""
         return [one for one in self.incidents if one.is_alert and one.kind in TRAINING]

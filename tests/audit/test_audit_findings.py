@@ -64,8 +64,8 @@ def test_a_shift_that_stays_is_an_incident_and_lasting_damage_of_its_size(tmp_pa
 
 def test_a_spike_that_heals_leaves_no_damage(tmp_path: Path):
     def change(run: dict[str, np.ndarray]) -> None:
-        run["loss"][1500:1530] *= np.linspace(1.5, 1.0, 30)
-        run["grad_norm"][1500:1530] *= 5
+        run["loss"][1500:1515] *= np.linspace(1.5, 1.0, 15)
+        run["grad_norm"][1500:1515] *= 5
 
     audit = of_table(tmp_path, change)
     assert audit.finding("stability/incidents").summary == "1 alert, all recovered"
@@ -226,7 +226,8 @@ def test_a_training_loss_that_leaves_held_out_text_behind(tmp_path: Path):
     run["loss"][1000:] -= np.linspace(0, 0.8, 2000)
     audit = audit_run(watched(tmp_path / "run", run, probe_rounds(16, seed=3, every=200, is_learning=False)))
     gap = audit.finding("held_out/gap")
-    assert gap.passed is False and gap.value == pytest.approx(0.75, abs=0.1)
+    # As a share of a loss that is smaller by then: 2.2 ln(3 / 2.2).
+    assert gap.passed is False and gap.value == pytest.approx(0.68, abs=0.1)
 
 
 def test_tasks_at_chance_and_above_it(tmp_path: Path):
@@ -281,7 +282,7 @@ def test_incidents_shared_with_another_run_are_those_of_the_data(tmp_path: Path)
     audit = audit_run(paths[0], against=paths[1])
     same = audit.finding("data/same_step")
     assert same.value == 3 and audit.against is not None
-    assert audit.finding("data/bad_batches").value == pytest.approx(10)
+    assert audit.finding("data/bad_batches").value == pytest.approx(3e4 / 2900)
     assert audit_run(paths[0]).finding("data/same_step").value is None
 
 

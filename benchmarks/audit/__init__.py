@@ -1,0 +1,1 @@
+"""What the audit finds: runs with one known defect each, and healthy runs."""
