@@ -67,7 +67,7 @@ def test_a_spike_that_heals_leaves_no_damage(tmp_path: Path):
         run["loss"][1500:1515] *= np.linspace(1.5, 1.0, 15)
         run["grad_norm"][1500:1515] *= 5
 
-    audit = of_table(tmp_path, change)
+    audit = of_table(tmp_path, change, 9000)
     assert audit.finding("stability/incidents").summary == "1 alert, all recovered"
     assert failing(audit) == set()
     excess = audit.finding("stability/excess_loss").value
