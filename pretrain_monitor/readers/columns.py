@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,13 +12,19 @@ from .errors import LogError
 
 # The spellings of a field, upper case or lower; the first is ours.
 ALIASES = {
-    "step": ("step", "global_step", "iteration", "iter", "train/global_step", "trainer/global_step"),
-    "loss": ("loss", "train_loss", "train/loss", "lm_loss", "training_loss"),
-    "grad_norm": ("grad_norm", "train/grad_norm", "gradient_norm", "grad-norm", "total_grad_norm"),
+    "step": ("step", "global_step", "iteration", "iter", "train/global_step", "trainer/global_step", "_step"),
+    "loss": ("loss", "train_loss", "train/loss", "lm_loss", "training_loss", "train_loss_step", "train/loss_step"),
+    "grad_norm": (
+        "grad_norm", "train/grad_norm", "gradient_norm", "grad-norm", "total_grad_norm", "grad_2.0_norm_total",
+    ),
     "learning_rate": ("learning_rate", "lr", "train/learning_rate", "train/lr"),
-    "tokens_seen": ("tokens_seen", "num_input_tokens_seen", "tokens"),
-    "time": ("time", "timestamp"),
-}
+    "tokens_seen": ("tokens_seen", "num_input_tokens_seen", "train/num_input_tokens_seen", "tokens"),
+    "time": ("time", "timestamp", "_timestamp"),
+}  # fmt: skip
+# Of Lightning's LearningRateMonitor: the first group of the only optimizer.
+_RATE_OF_LIGHTNING = re.compile(r"lr-[\w.]+(/pg1)?")
+# In tables that W&B exports each signal comes with the name of its run, and with what was smoothed away.
+_RANGE_OF_WANDB = re.compile(r".* - .*__(MIN|MAX)")
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _REMEMBERED = 1000
 
@@ -25,6 +32,12 @@ _REMEMBERED = 1000
 def field_of(name: str) -> str | None:
     """The field that a name stands for, the name itself if it is a signal of its own, None if it is blank."""
     name = name.strip()
+    if " - " in name:
+        if _RANGE_OF_WANDB.fullmatch(name):
+            return None
+        name = name.rpartition(" - ")[2]
+    if _RATE_OF_LIGHTNING.fullmatch(name):
+        return "learning_rate"
     return _FIELDS.get(name.lower(), name) or None
 
 

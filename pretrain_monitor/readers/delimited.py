@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 
-from ..telemetry import Sample
 from .columns import Columns, check_columns, field_of
 from .errors import LogError
-from .rows import samples_of
 from .source import LogSource
 
 _DELIMITERS = (",", ";", "\t")
 
 
-def read_csv(source: LogSource) -> Iterator[Sample]:
-    """Rows of a table; empty cells are values that were not logged.
+def csv_rows(source: LogSource) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a table with their lines, under the names of fields; empty cells are values that were not logged.
 
     Raises:
         LogError: at once if the header cannot be used, later if a row cannot.
@@ -24,7 +22,7 @@ def read_csv(source: LogSource) -> Iterator[Sample]:
     header, delimiter = _header(source, next(lines))
     fields = Columns(source.name).fields(header, "the header")
     check_columns(source.name, fields, header, "the header has")
-    return samples_of(source.name, _rows(source, fields, lines, delimiter))
+    return _rows(source, fields, lines, delimiter)
 
 
 def _header(source: LogSource, line: str) -> tuple[list[str], str]:

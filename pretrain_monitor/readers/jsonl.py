@@ -8,23 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..printable import shorten
-from ..telemetry import Sample
 from .columns import NamedRows
 from .errors import LogError
-from .rows import samples_of
 from .source import LogSource
 
 
-def read_jsonl(source: LogSource) -> Iterator[Sample]:
+def jsonl_rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
     """Lines without a loss are legal (evaluations); a log without any is not.
 
     Raises:
         LogError: on the way, at the line that cannot be read; at the end, if there was no step or no loss.
     """
-    return samples_of(source.name, _rows(source))
-
-
-def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = NamedRows(source.name)
     for line in source:
         if line.strip():

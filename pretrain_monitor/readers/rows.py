@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,18 +10,26 @@ from ..printable import shorten
 from ..telemetry import Sample
 from .cells import CellError, is_empty, number, step_number
 from .errors import LogError
-
-logger = logging.getLogger(__name__)
+from .notes import ReadNotes
+from .sessions import Selection
 
 # Text in one of these is an error; any other column may hold text, which is passed over.
 _MUST_BE_NUMBERS = frozenset({"loss", "grad_norm", "learning_rate"})
 
 
-def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]], *, unit: str = "line") -> Iterator[Sample]:
+def samples_of(
+    log: str,
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    *,
+    unit: str = "line",
+    selection: Selection | None = None,
+    notes: ReadNotes | None = None,
+) -> Iterator[Sample]:
     """Numbered rows -> samples; rows of one step are joined, since some loggers write one line per signal.
 
     Args:
         unit: what the rows are called in messages.
+        selection: which of them count; None: all.
 
     Raises:
         LogError: steps that are no whole numbers or go backwards, a loss that is no number.
@@ -30,17 +37,22 @@ def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]], *, unit:
     step: int | None = None
     held: dict[str, float] = {}
     filler = FillerNaN()
+    notes = notes if notes is not None else ReadNotes()
     without_step = 0
+    ordinal = -1
     for line, row in rows:
         if is_empty(row.get("step")):
             without_step += not is_empty(row.get("loss"))
             continue
         where = f"{unit} {line}"
         here = _step(f"{log}: {where}", row["step"])
+        ordinal += 1
+        if selection is not None and not selection.takes(ordinal, here):
+            continue
         if step is not None and here < step:
             raise LogError(
                 f"{log}: steps go backwards at {where}: {here} after {step}; "
-                "a log holds one run with rising steps, so split it there"
+                "a log holds runs with rising steps one after the other; save a pipe to a file first, or split it there"
             )
         if here != step and held and step is not None:
             yield _sample(step, held)
@@ -51,7 +63,10 @@ def samples_of(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]], *, unit:
         yield _sample(step, held)
     if without_step:
         plural = "row" if without_step == 1 else "rows"
-        logger.warning("%s: passed over %d %s with a loss but no step", log, without_step, plural)
+        notes.say(log, f"passed over {without_step} {plural} with a loss but no step")
+    if selection is not None:
+        selection.tell(log, notes)
+    filler.tell(log, notes)
 
 
 def _sample(step: int, values: dict[str, float]) -> Sample:
@@ -88,6 +103,7 @@ class FillerNaN:
 
     def __init__(self) -> None:
         self._was_finite: set[str] = set()
+        self._dropped: dict[str, int] = {}
 
     def see(self, name: str) -> None:
         """A finite value of a signal."""
@@ -97,8 +113,19 @@ class FillerNaN:
         kept = {}
         for name, value in values.items():
             if math.isnan(value) and name != "loss" and name not in self._was_finite:
+                self._dropped[name] = self._dropped.get(name, 0) + 1
                 continue
             if math.isfinite(value):
                 self._was_finite.add(name)
             kept[name] = value
         return kept
+
+    def tell(self, log: str, notes: ReadNotes) -> None:
+        """How many were taken for a filler."""
+        for name, count in self._dropped.items():
+            what = (
+                f"before {name} was ever a number"
+                if name in self._was_finite
+                else f"for {name}, which never is a number"
+            )
+            notes.sentences.append(f"{count:,} NaN {what} are taken as not recorded")

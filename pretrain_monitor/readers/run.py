@@ -5,73 +5,166 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from ..printable import shown_path
 from ..records import records_in, samples_in
 from ..rundir import FILE_NAME
 from ..telemetry import Sample
-from .delimited import read_csv
+from .databases import MAGIC as DATABASE
+from .databases import database_kind, rows_in_database
+from .delimited import csv_rows
 from .errors import LogError
 from .event_files import read_event_files
-from .jsonl import read_jsonl
+from .jsonl import jsonl_rows
+from .mlflow_store import is_run, run_rows
+from .notes import ReadNotes
+from .parquet import MAGIC as PARQUET
+from .parquet import parquet_rows
+from .rows import samples_of
+from .sessions import Selection, sessions_in
 from .source import LogSource
-from .text_log import read_text_log
-from .trainer_state import STATE, is_trainer_state, read_trainer_state
+from .text_log import pattern_rows, text_rows
+from .trainer_state import STATE, is_trainer_state, state_rows
 
 _OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
 
 EVENTS = ".tfevents."
+LIGHTNING = "metrics.csv"
 _MOST_NAMED = 3
 _NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
+_WITH_RUN = re.compile(r"(.+)#([^#/]+)")
 
 
-def read_run(path: str | Path) -> Iterator[Sample]:
+def read_run(path: str | Path, *, pattern: str | None = None, notes: ReadNotes | None = None) -> Iterator[Sample]:
     """Samples of a run, oldest first, superseded steps already dropped.
 
     Args:
         path: a run directory, its ``run.jsonl``, a directory with TensorBoard event files or one of these, a
-            ``trainer_state.json`` or a directory with checkpoints of the Hugging Face Trainer, or a table (cells
-            between commas, semicolons or tabs) or JSONL file with step, loss and any other signal, or what a program
-            printed, with a step and a loss in one line; plain or gzipped. Besides files, a pipe, or ``-`` for standard
-            input.
+            ``trainer_state.json`` or a directory with checkpoints of the Hugging Face Trainer, Lightning's
+            ``metrics.csv`` or its directory, a table (cells between commas, semicolons or tabs; Parquet) or JSONL file
+            with step, loss and any other signal, an export of W&B, a run or database of MLflow, a database of trackio,
+            or what a program printed, with a step and a loss; plain or gzipped. Besides files, a pipe, or ``-`` for
+            standard input. Where a log holds several runs, the last; ``PATH#2`` is the second.
+        pattern: regular expression for the lines of a text, whose named groups are the signals: step, loss, others.
+        notes: filled with what was found out about the log.
 
     Raises:
         LogError: no such log, not readable, not text, no loss, steps that go backwards; one line for the user.
     """
-    reading = _reading(Path(path))
+    reading = _reading(Path(path), pattern, notes if notes is not None else ReadNotes())
     next(reading)  # opens it: what is wrong with the log as such is said now, not at the first sample
     return cast(Iterator[Sample], reading)
 
 
-def _reading(path: Path) -> Iterator[Sample | None]:
+class _Rows(NamedTuple):
+    """Rows of a log that is no run log, the words for its kind, and what one of them is called in messages."""
+
+    rows: Iterator[tuple[int, Mapping[str, Any]]]
+    kind: str
+    unit: str = "line"
+
+
+def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Sample | None]:
     """None once the log is open, then the samples; closed in the middle, it closes the log."""
+    path, run = _with_run(path)
     is_run_directory = _is_directory(path)
     if _has_event_files(path, is_run_directory):
+        _only_run(path, run)
+        notes.source = "TensorBoard event files"
         yield from _event_files(path)
+        return
+    if is_run_directory and is_run(path):
+        _only_run(path, run)
+        notes.source = "MLflow metrics"
+        yield None
+        yield from samples_of(shown_path(path), run_rows(path), unit="value", notes=notes)
         return
     log = _log_in(path) if is_run_directory else path
     is_ours = is_run_directory and log.name == FILE_NAME
     with LogSource(log) as source:
+        if source.begins_with(DATABASE) and source.is_file:
+            notes.source = database_kind(log)
+            rows = rows_in_database(log, run)
+            yield None
+            yield from samples_of(source.name, rows, unit="row", notes=notes)
+            return
         # A run log may begin with anything: its readers drop what they cannot read.
-        first = "" if is_ours else source.first_line()
-        if is_ours or _begins_run_log(first, log):
+        is_table = source.begins_with(PARQUET)
+        first = "" if is_ours or is_table else source.first_line()
+        if is_ours or (pattern is None and not is_table and _begins_run_log(first, log)):
+            _only_run(path, run)
+            notes.source = "run log"
             samples = _run_log(source)
-        elif is_trainer_state(first, log):
-            samples = read_trainer_state(source)
-        elif first.startswith("{"):
-            samples = read_jsonl(source)
-        elif first.startswith("["):
-            raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
         else:
-            try:
-                samples = read_csv(source)
-            except LogError as refused:
-                samples = read_text_log(source, first, refused)
+            found = _rows_in(source, log, first, pattern, notes)
+            notes.source = found.kind
+            selection = _selection(log, source, pattern, run)
+            samples = samples_of(source.name, found.rows, unit=found.unit, selection=selection, notes=notes)
         yield None
         yield from samples
+
+
+def _rows_in(source: LogSource, log: Path, first: str, pattern: str | None, notes: ReadNotes | None) -> _Rows:
+    """By what a log begins with.
+
+    Args:
+        notes: None in a reading that nobody is told of.
+
+    Raises:
+        LogError: it is no log, or its header cannot be used.
+    """
+    if source.begins_with(PARQUET):
+        return _Rows(parquet_rows(source), "Parquet table", "row")
+    if pattern is not None:
+        return _Rows(pattern_rows(source, pattern), "text log, by a pattern")
+    if is_trainer_state(first, log):
+        return _Rows(state_rows(source, notes), f"{STATE} of the Hugging Face Trainer", "entry")
+    if first.startswith("{") and not first.startswith("{'"):
+        return _Rows(jsonl_rows(source), "JSONL")
+    if first.startswith('["') or first.startswith("[{") or first == "[":
+        raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
+    try:
+        return _Rows(csv_rows(source), f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table")
+    except LogError as refused:
+        return _Rows(text_rows(source, first, refused, notes), "text log")
+
+
+def _selection(log: Path, source: LogSource, pattern: str | None, run: str | None) -> Selection | None:
+    """Of a log that can be read twice which rows count, by a reading ahead.
+
+    Raises:
+        LogError: there is no such run in it.
+    """
+    number = None if run is None else int(run) if run.isdecimal() else 0
+    if not source.is_file:
+        return None if run is None else sessions_in(source.name, (), number)
+    with LogSource(log) as ahead:
+        try:
+            first = "" if ahead.begins_with(PARQUET) else ahead.first_line()
+            rows = _rows_in(ahead, log, first, pattern, None).rows
+        except LogError:
+            return None  # it has been read before, and was well then
+        return sessions_in(source.name, rows, number)
+
+
+def _with_run(path: Path) -> tuple[Path, str | None]:
+    """A path, and the number or name of the run in it behind a ``#``, unless that is part of the path."""
+    found = _WITH_RUN.fullmatch(str(path))
+    if found is None:
+        return path, None
+    try:
+        return (path, None) if path.exists() else (Path(found[1]), found[2])
+    except (OSError, ValueError):
+        return path, None  # to open it says what is wrong with it
+
+
+def _only_run(path: Path, run: str | None) -> None:
+    if run not in (None, "1"):
+        raise LogError(f"{shown_path(path)}: there is no run {run} in this log: it has 1")
 
 
 def _is_directory(path: Path) -> bool:
@@ -93,6 +186,8 @@ def _log_in(run_dir: Path) -> Path:
         raise LogError(f"{name}: {FILE_NAME} in this directory is no regular file, or a link to nothing")
     if (state := _trainer_state_in(run_dir)) is not None:
         return state
+    if LIGHTNING in entries:
+        return run_dir / LIGHTNING
     below = sorted(str(file.parent.relative_to(run_dir)) for file in _event_files_below(run_dir))
     hint = f"; there are event files below it: give one of {', '.join(dict.fromkeys(below))}" if below else ""
     raise LogError(f"{name}: no {FILE_NAME} and no event files in this directory, so it is no run directory{hint}")

@@ -21,13 +21,11 @@ from .errors import LogError
 _EXPORT = "export it as CSV or JSONL"
 _UNPACK = "unpack it first"
 _NOT_READ = (
-    (b"PAR1", f"a Parquet file, which is not read yet; {_EXPORT}"),
     (b"ARROW1", f"an Arrow file, which is not read; {_EXPORT}"),
     (b"\x28\xb5\x2f\xfd", f"compressed with zstd, which is not read; {_UNPACK}"),
     (b"PK\x03\x04", f"a ZIP archive, which is not read; {_UNPACK}"),
     (b"BZh", f"compressed with bzip2, which is not read; {_UNPACK}"),
     (b"\xfd7zXZ", f"compressed with xz, which is not read; {_UNPACK}"),
-    (b"SQLite format 3", f"an SQLite database, which is not read; {_EXPORT}"),
     (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
 )  # fmt: skip
@@ -71,6 +69,15 @@ class LogSource:
     def __exit__(self, *exception: object) -> None:
         self._closing.close()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it can be opened and read a second time."""
+        return self._is_file and self.name != "standard input"
+
+    def begins_with(self, magic: bytes) -> bool:
+        """Whether these are the first bytes; nothing is read by it."""
+        return self._head.startswith(magic)
+
     def first_line(self) -> str:
         """The first line that is not blank; it will be given out again.
 
@@ -105,7 +112,7 @@ class LogSource:
         return copy
 
     def _decompressed(self, file: BinaryIO) -> BinaryIO:
-        head = file.read(_HEAD_BYTES)
+        head = self._head = file.read(_HEAD_BYTES)
         if b"brain.Event:" in head:
             raise LogError(f"{self.name}: a TensorBoard event file, not to be read from a pipe; give its directory")
         for magic, what in _NOT_READ:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..printable import shorten
-from ..telemetry import Sample
 from .columns import NamedRows
 from .errors import LogError
 from .jsonl import DECODER, DuplicateKeyError
-from .rows import samples_of
+from .notes import ReadNotes
 from .source import LogSource
-
-logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
 _HISTORY = re.compile(r'"log_history"\s*:\s*')
@@ -31,7 +27,7 @@ def is_trainer_state(first_line: str, path: Path) -> bool:
     return first_line == "{" or (first_line.startswith("{") and path.name.removesuffix(".gz") == STATE)
 
 
-def read_trainer_state(source: LogSource) -> Iterator[Sample]:
+def state_rows(source: LogSource, notes: ReadNotes | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """One entry after the other, without holding the document in memory.
 
     The loss of an entry is the mean over the steps since the one before; where these are several it is said once.
@@ -39,10 +35,6 @@ def read_trainer_state(source: LogSource) -> Iterator[Sample]:
     Raises:
         LogError: not the state of a trainer, cut off, an entry that is none, no loss.
     """
-    return samples_of(source.name, _rows(source), unit="entry")
-
-
-def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = NamedRows(source.name)
     last: int | None = None
     is_told = False
@@ -51,13 +43,14 @@ def _rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         row = rows.row(entry, f"entry {number} of log_history")
         if "loss" in row and type(step := row.get("step")) is int:
-            if last is not None and step - last > 1 and not is_told:
+            if last is not None and step - last > 1 and not is_told and notes is not None:
                 is_told = True
-                logger.warning(
-                    "%s: each loss is a mean over %d steps (logging_steps): a spike of one step is a %dth of its size "
-                    "here, and steps are told only so exactly",
-                    source.name, step - last, step - last,
-                )  # fmt: skip
+                many = step - last
+                notes.say(
+                    source.name,
+                    f"each loss is a mean over {many} steps (logging_steps): a spike of one step is a {many}th of its "
+                    "size here, and steps are told only so exactly",
+                )
             last = step
         yield number, row
     rows.check("the entries have")

@@ -1,0 +1,89 @@
+"""Runs in SQLite databases: those of trackio and of MLflow, told apart by their tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..printable import shown_path
+from .columns import NamedRows
+from .errors import LogError
+from .mlflow_store import choose, database_rows, opened
+
+MAGIC = b"SQLite format 3"
+
+
+def database_kind(path: Path) -> str:
+    """
+    Raises:
+        LogError: neither trackio's nor MLflow's, or damaged.
+    """
+    try:
+        with contextlib.closing(opened(path)) as database:
+            tables = {row[0]: _columns(database, row[0]) for row in database.execute(_TABLES)}
+    except sqlite3.Error as error:
+        raise LogError(f"{shown_path(path)}: an SQLite database that cannot be read: {error}") from None
+    metrics = tables.get("metrics", set())
+    if {"run_uuid", "key", "value", "step"} <= metrics and "runs" in tables:
+        return "MLflow database"
+    if {"run_name", "step", "metrics"} <= metrics:
+        return "trackio database"
+    raise LogError(
+        f"{shown_path(path)}: an SQLite database, and neither trackio's nor MLflow's; export it as CSV or JSONL"
+    )
+
+
+def rows_in_database(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The metrics of one run, by step.
+
+    Args:
+        run: its number, its name or the beginning of that; None: the last.
+
+    Raises:
+        LogError: no such database, run or loss.
+    """
+    kind = database_kind(path)
+    return _told(path, database_rows(path, run) if kind == "MLflow database" else _of_trackio(path, run))
+
+
+def _told(path: Path, rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        yield from rows
+    except sqlite3.Error as error:
+        raise LogError(f"{shown_path(path)}: the database cannot be read to its end: {error}") from None
+
+
+def _of_trackio(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    with contextlib.closing(opened(path)) as database:
+        names = database.execute("SELECT run_name FROM metrics GROUP BY run_name ORDER BY MIN(id)")
+        chosen = choose(path, [row[0] for row in names], run)
+        rows = NamedRows(shown_path(path))
+        query = "SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY step, id"
+        for number, (step, text) in enumerate(database.execute(query, (chosen,)), 1):
+            try:
+                record = json.loads(text)
+            except ValueError:
+                raise LogError(f"{shown_path(path)}: row {number} of the run holds no JSON") from None
+            if isinstance(record, dict):
+                values = {name: _plain(value) for name, value in record.items()}
+                plain = {name: value for name, value in values.items() if value is not None and name != "step"}
+                yield number, rows.row({"step": step, **plain}, f"row {number}")
+        rows.check("the metrics are")
+
+
+def _plain(value: Any) -> float | str | None:
+    """A number; those that JSON has not got are spelled."""
+    if isinstance(value, str):
+        return {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}.get(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in database.execute("SELECT * FROM pragma_table_info(?)", (table,))}
+
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"

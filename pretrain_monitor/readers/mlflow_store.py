@@ -1,0 +1,98 @@
+"""Runs of MLflow: a directory with a file for each metric, or a database."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..printable import shorten, shown_path
+from .columns import NamedRows
+from .errors import LogError
+
+FOLDER = "metrics"
+_MOST_NAMED = 5
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a directory is a run in MLflow's file store."""
+    return (folder / FOLDER).is_dir() and (folder / "meta.yaml").is_file()
+
+
+def run_rows(folder: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The metrics of a run, by step; each file has lines of time in ms, value and step.
+
+    Raises:
+        LogError: a line of another form, no loss.
+    """
+    base = folder / FOLDER
+    files = sorted(path for path in base.rglob("*") if path.is_file())
+    streams = [_values(path, path.relative_to(base).as_posix()) for path in files]
+    rows = NamedRows(shown_path(folder))
+    for number, (step, name, value) in enumerate(heapq.merge(*streams, key=lambda entry: entry[0]), 1):
+        yield number, rows.row({"step": step, name: value}, f"value {number}")
+    rows.check("the metrics are")
+
+
+def _values(path: Path, name: str) -> Iterator[tuple[int, str, float]]:
+    """Of one metric in the order of steps: a resumed run writes behind what was there."""
+    found = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                _, value, step = line.split()
+                found.append((int(step), name, float(value)))
+            except ValueError:
+                raise LogError(
+                    f"{shown_path(path)}: line {number} is no time, value and step: {shorten(repr(line.strip()), 62)}"
+                ) from None
+    # The last value of a step is the one that counts.
+    return iter(sorted(found, key=lambda entry: entry[0]))
+
+
+def database_rows(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The metrics of the last run of an MLflow database, or of the one whose id begins so.
+
+    Raises:
+        LogError: no such run, no loss.
+    """
+    with contextlib.closing(opened(path)) as database:
+        known = [row[0] for row in database.execute("SELECT run_uuid FROM runs ORDER BY start_time")]
+        chosen = choose(path, known, run)
+        rows = NamedRows(shown_path(path))
+        query = "SELECT step, key, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step, timestamp"
+        for number, (step, name, value, is_nan) in enumerate(database.execute(query, (chosen,)), 1):
+            yield number, rows.row({"step": step, name: float("nan") if is_nan else value}, f"value {number}")
+        rows.check("the metrics are")
+
+
+def choose(path: Path, known: list[str], run: str | None) -> str:
+    """The run that is meant by a number, a name or the beginning of one; None: the last.
+
+    Raises:
+        LogError: there is none, or no such one.
+    """
+    log = shown_path(path)
+    if not known:
+        raise LogError(f"{log}: there is no run in this database")
+    if run is None:
+        return known[-1]
+    if run.isdecimal() and 1 <= int(run) <= len(known):
+        return known[int(run) - 1]
+    found = [name for name in known if name == run] or [name for name in known if name.startswith(run)]
+    if len(found) != 1:
+        names = ", ".join(shorten(name, 40) for name in known[-_MOST_NAMED:])
+        raise LogError(f"{log}: {'no' if not found else 'more than one'} run {shorten(run, 40)}; there are {names}")
+    return found[0]
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """A database, for reading only."""
+    from urllib.parse import quote
+
+    return sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)

@@ -1,0 +1,27 @@
+"""What a reader found out about a log beside its samples."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ReadNotes:
+    """Filled while a log is read; each sentence is also a warning in the log of the program.
+
+    Args:
+        source: kind of log in words, such as "CSV table".
+        sentences: what a person should know of the log.
+        resumed_after: steps after which a later process went on.
+    """
+
+    source: str = "log"
+    sentences: list[str] = field(default_factory=list)
+    resumed_after: list[int] = field(default_factory=list)
+
+    def say(self, log: str, sentence: str) -> None:
+        self.sentences.append(sentence)
+        logger.warning("%s: %s", log, sentence)
