@@ -11,10 +11,13 @@ from ..audit.model import Audit, Curve
 from ..printable import clean
 from ..sinks.wording import words as spaced
 from ..telemetry import Incident, Status
+from .thinning import kept
 from .words import signal_name
 
 _WIDE = {"loss": 230, "grad_norm": 160, "learning_rate": 160}  # pixels; of these one chart for all curves of the group
 _SMALL = 180
+_MOST_CHARTS = 150  # a reader gives up long before
+_MOST_POINTS = 100_000  # of all curves together: 3 MB of page
 # Loss and bits per byte begin so high that what happens later would not be seen beside it.
 _CUT = ("loss", "held_out")
 _SETTLED, _MUCH_HIGHER = 0.02, 1.5
@@ -65,8 +68,8 @@ class Span:
 
 
 def charts_of(audit: Audit) -> list[Chart]:
-    """In the order in which they are shown; a fitted curve belongs to the one before it."""
-    found = []
+    """In the order in which they are shown; a fitted curve belongs to the one before it. Of very many the first."""
+    found: list[Chart] = []
     for group in dict.fromkeys([*_WIDE, *(curve.group for curve in audit.curves)]):
         curves = [curve for curve in audit.curves if curve.group == group and curve.steps]
         bundles: list[list[Curve]] = []
@@ -76,7 +79,12 @@ def charts_of(audit: Audit) -> list[Chart]:
             else:
                 bundles.append([curve])
         found += [_chart(group, bundle) for bundle in bundles]
-    return found
+    return found[:_MOST_CHARTS]
+
+
+def missing_curves(audit: Audit, charts: Iterable[Chart]) -> int:
+    """How many of its curves have no place in these charts."""
+    return sum(bool(curve.steps) for curve in audit.curves) - sum(len(chart.curves) for chart in charts)
 
 
 def spans_of(incidents: Iterable[Incident], last_step: int) -> list[Span]:
@@ -99,6 +107,10 @@ def extent(audit: Audit) -> tuple[int, int]:
 
 def as_json(charts: Sequence[Chart], spans: Sequence[Span], steps: tuple[int, int]) -> dict[str, Any]:
     """What the script of the page draws; six digits are more than a screen shows."""
+    lengths = [len(curve.steps) for chart in charts for curve in chart.curves]
+    columns = max(lengths, default=1)
+    if sum(lengths) > _MOST_POINTS:
+        columns = max(_MOST_POINTS // (2 * len(lengths)), 1)
     return {
         "first": steps[0],
         "last": steps[1],
@@ -110,7 +122,7 @@ def as_json(charts: Sequence[Chart], spans: Sequence[Span], steps: tuple[int, in
                 "isLog": chart.is_log,
                 "fitFrom": chart.fit_from,
                 "note": clean(chart.note),
-                "series": [_series(curve) for curve in chart.curves],
+                "series": [_series(curve, columns) for curve in chart.curves],
             }
             for chart in charts
         ],
@@ -143,20 +155,25 @@ def _fit_from(curves: Sequence[Curve]) -> int | None:
     return settled if max(value for _, value in points) > _MUCH_HIGHER * max(late) else None
 
 
-def _series(curve: Curve) -> dict[str, Any]:
+def _series(curve: Curve, columns: int) -> dict[str, Any]:
+    places = kept(curve.steps, curve.values, columns)
+
+    def at(values: Sequence[float | None]) -> list[float | None]:
+        return [_rounded(values[place]) for place in places] if values else []
+
     return {
         "label": clean(signal_name(curve.signal)),
-        "steps": curve.steps,
-        "y": _rounded(curve.values),
-        "lower": _rounded(curve.lower),
-        "upper": _rounded(curve.upper),
+        "steps": [curve.steps[place] for place in places],
+        "y": at(curve.values),
+        "lower": at(curve.lower),
+        "upper": at(curve.upper),
         "isDashed": curve.dashed,
         "chance": curve.chance,
     }
 
 
-def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    return [None if value is None or not math.isfinite(value) else float(f"{value:.6g}") for value in values]
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
 def _end(incident: Incident, last_step: int) -> int:

@@ -9,7 +9,7 @@ from ..audit.model import Audit, Verdict
 from ..printable import clean
 from ..sinks.wording import words as spaced
 from . import scripts, words
-from .charts import as_json, charts_of, extent, spans_of
+from .charts import as_json, charts_of, extent, missing_curves, spans_of
 from .errors import ReportError
 from .shown import COUNTED, areas_of, facts_of, incident_rows, picture_of, reason_of
 from .states import SIGNS, counts
@@ -39,7 +39,8 @@ def html_of(audit: Audit) -> str:
     incidents = words.incidents_of(audit)
     steps = extent(audit)
     spans = spans_of(incidents, steps[1])
-    pictures = [picture_of(place, chart, spans, steps) for place, chart in enumerate(charts_of(audit))]
+    charts = charts_of(audit)
+    pictures = [picture_of(place, chart, spans, steps) for place, chart in enumerate(charts)]
     areas = areas_of(audit)
     rows = incident_rows(incidents, spans)
     anchors = {one.finding.check: one.anchor for area in areas for one in area.findings}
@@ -61,11 +62,12 @@ def html_of(audit: Audit) -> str:
         areas=areas,
         overview=next((one for one in pictures if one.chart.group == "loss"), None),
         charts=pictures,
+        missing_curves=missing_curves(audit, charts),
         incidents=incidents,
         incident_words=words.incident_words(incidents),
         alerts=[row for row in rows if row.incident.is_alert],
         infos=[row for row in rows if not row.incident.is_alert],
-        chart_data=_raw(scripts.data_text(as_json([one.chart for one in pictures], spans, steps))),
+        chart_data=_raw(scripts.data_text(as_json(charts, spans, steps))),
         plotly=_raw(scripts.packed_plotly() if pictures else ""),
         import_map=_raw(scripts.import_map()),
         script=_raw(scripts.own_script()),

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from ..audit.model import Curve
 from ..detection.messages import number
 from .charts import Chart, Span
+from .thinning import kept
 
 WIDTH, HEIGHT = 1000, 200  # of the drawing, which is stretched to its place
 _COLUMNS = 500  # each with its smallest and its largest value, so that no spike is lost
 _STEP_TICKS, _VALUE_TICKS = 6, 4
-_MOST_DECADES, _MOST_CROSSES = 7, 50
+_MOST_DECADES, _MOST_CROSSES, _MOST_MARKERS = 7, 50, 150
 _TINY = 1e-12
 _SEVERITIES = ("info", "warning", "critical")
 _LEAST_WIDTH = 0.15  # percent
@@ -38,7 +39,7 @@ class Shade:
 
 @dataclass(frozen=True)
 class Marker:
-    """An onset, in percent of the width."""
+    """An onset, in percent of the width; of very many the gravest."""
 
     span: Span
     at: float
@@ -75,10 +76,11 @@ def still_of(chart: Chart, spans: Sequence[Span], steps: tuple[int, int]) -> Sti
     axis = _Axis(*steps)
     scale = _scale(chart)
     lines, bands = [], []
+    columns = _COLUMNS // 2 if chart.is_small else _COLUMNS
     for place, curve in enumerate(chart.curves):
-        lines.append(Line(_path(curve.steps, curve.values, axis, scale), curve.dashed, place))
+        lines.append(Line(_path(curve, columns, axis, scale), curve.dashed, place))
         if curve.lower and curve.upper:
-            bands.append(_band(curve, axis, scale))
+            bands.append(_band(curve, columns, axis, scale))
     # The gravest on top.
     shown = sorted(
         (span for span in spans if span.last >= steps[0] and span.first <= steps[1]),
@@ -90,7 +92,7 @@ def still_of(chart: Chart, spans: Sequence[Span], steps: tuple[int, int]) -> Sti
         lines,
         bands,
         shades=[shade for severity in _SEVERITIES for shade in _shades(severity, shown, axis)],
-        markers=[Marker(span, round(100 * max(axis.share(span.first), 0.0), 2)) for span in shown],
+        markers=[Marker(span, round(100 * max(axis.share(span.first), 0.0), 2)) for span in shown[-_MOST_MARKERS:]],
         levels=[round(100 * scale.share(chance), 2) for chance in chances],
         crosses=[round(100 * axis.share(step), 2) for step in lost[:_MOST_CROSSES]],
         step_ticks=[Tick(round(100 * axis.share(step), 2), f"{step:,}") for step in axis.ticks()],
@@ -168,7 +170,11 @@ def _scale(chart: Chart) -> _Scale:
     first = -math.inf if chart.fit_from is None else chart.fit_from
 
     def late(values: Sequence[float | None], curve: Curve) -> Iterator[float]:
-        return (v for step, v in zip(curve.steps, values, strict=True) if v is not None and step >= first)
+        return (
+            v
+            for step, v in zip(curve.steps, values, strict=True)
+            if v is not None and math.isfinite(v) and step >= first
+        )
 
     values = [value for curve in chart.curves for value in late(curve.values, curve)]
     values += [curve.chance for curve in chart.curves if curve.chance is not None]
@@ -183,44 +189,28 @@ def _scale(chart: Chart) -> _Scale:
     return _Scale(low, high, chart.is_log)
 
 
-def _path(steps: Sequence[int], values: Sequence[float | None], axis: _Axis, scale: _Scale) -> str:
+def _path(curve: Curve, columns: int, axis: _Axis, scale: _Scale) -> str:
     parts: list[str] = []
     is_broken = True
-    for step, value in _thinned(steps, values, axis):
-        if value is None:
-            is_broken = True
-            continue
-        parts.append(f"{'M' if is_broken else 'L'}{WIDTH * axis.share(step):.1f} {HEIGHT * scale.share(value):.1f}")
-        is_broken = False
+    for place in kept(curve.steps, curve.values, columns):
+        value = curve.values[place]
+        if value is not None:
+            at = f"{WIDTH * axis.share(curve.steps[place]):.1f} {HEIGHT * scale.share(value):.1f}"
+            # A line of no length: a point that stands alone is drawn as a dot.
+            parts.append(f"M{at}h0" if is_broken else f"L{at}")
+        is_broken = value is None
     return "".join(parts)
 
 
-def _band(curve: Curve, axis: _Axis, scale: _Scale) -> str:
+def _band(curve: Curve, columns: int, axis: _Axis, scale: _Scale) -> str:
     known = [
         (step, low, high)
         for step, low, high in zip(curve.steps, curve.lower, curve.upper, strict=True)
         if low is not None and high is not None
     ]
-    every = max(len(known) // _COLUMNS, 1)
+    every = max(len(known) // columns, 1)
     known = known[::every] + (known[-1:] if (len(known) - 1) % every else [])
     upper = [(step, high) for step, _, high in known]
     lower = [(step, low) for step, low, _ in reversed(known)]
     points = [f"{WIDTH * axis.share(step):.1f} {HEIGHT * scale.share(value):.1f}" for step, value in upper + lower]
     return f"M{'L'.join(points)}Z" if points else ""
-
-
-def _thinned(steps: Sequence[int], values: Sequence[float | None], axis: _Axis) -> Iterator[tuple[int, float | None]]:
-    """Smallest and largest value of each column in the order of steps; a column without any number is a gap."""
-    if len(steps) <= 2 * _COLUMNS:
-        yield from zip(steps, values, strict=True)
-        return
-    columns: dict[int, list[tuple[int, float | None]]] = {}
-    for step, value in zip(steps, values, strict=True):
-        columns.setdefault(int(_COLUMNS * axis.share(step)), []).append((step, value))
-    for points in columns.values():
-        known = [(step, value) for step, value in points if value is not None]
-        if not known:
-            yield points[0][0], None
-            continue
-        ends = {min(known, key=lambda point: point[1]), max(known, key=lambda point: point[1])}
-        yield from sorted(ends)

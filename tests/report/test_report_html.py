@@ -15,6 +15,7 @@ from pretrain_monitor.report.charts import charts_of, spans_of
 from pretrain_monitor.report.errors import ReportError
 from pretrain_monitor.report.html import html_of, page_template
 from pretrain_monitor.report.still import HEIGHT, still_of
+from pretrain_monitor.report.thinning import kept
 from pretrain_monitor.report.words import incidents_of
 
 
@@ -84,6 +85,28 @@ def test_eight_long_curves_make_a_page_that_can_be_mailed():
     page = html_of(audit)
     assert time.perf_counter() - began < 2
     assert 1_500_000 < len(page.encode()) < 8_000_000
+
+
+def test_however_many_curves_there_are_the_page_can_be_mailed():
+    audit = full_audit(4000)
+    many = [
+        audit.curves[i % 3 + 4].model_copy(update={"signal": f"heldout/domain {i}/bits_per_byte"}) for i in range(200)
+    ]
+    page = html_of(audit.model_copy(update={"curves": [*audit.curves, *many]}))
+    assert len(page.encode()) < 8_000_000
+    assert page.count("<figure") == 150
+    assert "57 more curves are not drawn" in page
+
+
+def test_thinning_keeps_both_ends_of_every_column_and_gaps():
+    steps = list(range(1, 10_001))
+    values: list[float | None] = [float(step % 100) for step in steps]
+    values[5_000:6_000] = [None] * 1_000
+    found = kept(steps, values, 100)
+    assert len(found) <= 200
+    assert {values[place] for place in found} == {0.0, 99.0, None}
+    assert found == sorted(found)
+    assert kept(steps, values, 5_000) == list(range(10_000))
 
 
 def test_what_comes_from_a_run_is_text():
