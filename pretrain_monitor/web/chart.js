@@ -102,6 +102,17 @@ export function isWide(values) {
   return high > WIDE * low;
 }
 
+// Spans of a kind that overlap are one: shades over shades would cover the curve.
+export function joined(spans) {
+  const found = [];
+  for (const span of [...spans].sort((a, b) => a.first - b.first)) {
+    const before = found.findLast(one => one.severity === span.severity && one.colour === span.colour && !one.isChosen && !span.isChosen);
+    if (before && span.first <= before.last) before.last = Math.max(before.last, span.last);
+    else found.push({...span});
+  }
+  return found;
+}
+
 // spans: incidents in view as {id, severity, first, last, label}; ticks: events as {step, label}.
 export class SignalChart {
   constructor(name, {height = 190, onZoom = null, onPick = null, onReset = null, isSmall = false} = {}) {
@@ -137,7 +148,7 @@ export class SignalChart {
       return undefined;
     }
     if (!this.plot.data) this.plot.replaceChildren();
-    const {series, band, spans = [], ticks = [], range, axis = "step", map = new AxisMap(), segments = [], fitFrom = null} = view;
+    const {series, band, spans = [], ticks = [], range, axis = "step", map = new AxisMap(), segments = [], levels = [], fitFrom = null} = view;
     this.map = map;
     const look = looks();
     const values = series.flatMap(one => one.y);
@@ -149,7 +160,7 @@ export class SignalChart {
     const top = this.isLog ? 10 ** (yRange[0] + 0.97 * (yRange[1] - yRange[0])) : yRange[0] + 0.97 * (yRange[1] - yRange[0]);
     const traces = [
       ...this.bandTraces(band, look), ...series.map(one => this.line(one, series.length === 1, look, axis)),
-      ...segments.map(one => this.segment(one, look)), ...this.nonfinite(series, top, look), this.markers(spans, look), this.tickMarks(ticks, look),
+      ...segments.map(one => this.segment(one, look)), ...levels.map(one => this.level(one, range, look)), ...this.nonfinite(series, top, look), this.markers(spans, look), this.tickMarks(ticks, look),
     ].filter(Boolean);
     const layout = {
       margin: {l: this.isSmall ? 52 : LEFT, r: RIGHT, t: 4, b: this.isSmall ? 22 : 26},
@@ -159,7 +170,7 @@ export class SignalChart {
       uirevision: this.name,
       xaxis: {
         range, gridcolor: look.grid, zeroline: false, fixedrange: !this.onZoom, linecolor: look.grid,
-        ...(axis === "time" ? {type: "date"} : {type: "linear", tickformat: axis === "tokens" ? "~s" : ",d"}), nticks: this.isSmall ? 4 : 8,
+        ...(axis === "time" ? {type: "date"} : {type: "linear", tickformat: axis === "tokens" ? "~s" : ",d"}), nticks: this.isSmall || this.plot.clientWidth < 520 ? 4 : 8,
       },
       yaxis: {
         range: yRange, type: this.isLog ? "log" : "linear", gridcolor: look.grid, zeroline: false, fixedrange: true,
@@ -197,7 +208,7 @@ export class SignalChart {
     const where = one.steps.map(step => `step ${whole(step)}`);
     return {
       x: one.x, y: one.y, type: "scatter", mode: one.y.length < 40 ? "lines+markers" : "lines", connectgaps: false,
-      line: {color: isOnly ? look.line : one.colour, width: this.isSmall ? 1.2 : 1.1}, marker: {size: 4},
+      line: {color: isOnly ? look.line : one.colour, width: this.isSmall ? 1.2 : 1.1, dash: one.dash ?? "solid"}, marker: {size: 4},
       name: plain(one.label ?? this.name), text: where,
       hovertemplate: `%{text}<br>${isOnly ? "" : plain(one.label) + " "}%{y:.6~g}<extra></extra>`,
     };
@@ -218,6 +229,14 @@ export class SignalChart {
     return {
       x: [this.map.place(one.first), this.map.place(one.last)], y: [one.level, one.level], type: "scatter", mode: "lines",
       line: {color: look.segment, width: 4}, hovertemplate: `segment ${whole(one.first)} to ${whole(one.last)}: ${sd}<extra></extra>`,
+    };
+  }
+
+  // A value to compare with, such as chance.
+  level(one, range, look) {
+    return {
+      x: range, y: [one.value, one.value], type: "scatter", mode: "lines",
+      line: {color: look.mark, width: 1.2, dash: "dot"}, hovertemplate: `${plain(one.label)}: ${number(one.value)}<extra></extra>`,
     };
   }
 
@@ -250,7 +269,7 @@ export class SignalChart {
   }
 
   shapes(spans, ticks, look) {
-    const shaded = spans.slice(-400).map(span => ({
+    const shaded = joined(spans).slice(-400).map(span => ({
       type: "rect", xref: "x", yref: "paper", x0: this.map.place(span.first), x1: this.map.place(Math.max(span.last, span.first + 1)), y0: 0, y1: 1,
       fillcolor: faint(span.colour ?? look[span.severity], span.isChosen ? 0.22 : 0.12), line: {width: span.isChosen ? 1.5 : 0.5, color: faint(span.colour ?? look[span.severity], 0.6)}, layer: "below",
     }));
