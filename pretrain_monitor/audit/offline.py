@@ -1,0 +1,141 @@
+"""Alerts of a finished run: those told live, looked at again with what came after, and what live detection cannot see.
+
+Two witnesses need less than one. What was told live stands if it is also clear of what the run does otherwise, before
+and after, at the length it lasted; what looking back finds alone has to stand out by more. Whatever cannot be judged
+from both sides, such as a NaN, a divergence or the last rows of a run, stays as it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..telemetry import Incident, Kind, Status
+from .excursions import Excursion
+from .reviewed import Reviewed, taken_over
+from .rises import LENGTHS, Rise
+from .two_sided import Floats, Rows
+from .weighing import AROUND_ROWS, clear_words, lasting_words, span, weigh
+from .whole import ALONE_SD, EARLY_ROWS, FEWEST_ROWS, Whole
+
+_LAST_ROWS = 64  # of a run: too few to show whether something lasts
+_NOT_JUDGED = (Kind.NONFINITE, Kind.DIVERGENCE, Kind.LR_ANOMALY, Kind.RETENTION_LOSS, Kind.PROBE_FAILURE, Kind.PLATEAU)
+
+
+def offline_alerts(incidents: Sequence[Incident], series: Mapping[str, tuple[Rows, Floats]]) -> list[Reviewed]:
+    """A verdict on each incident, and on what only looking back finds, in order of onset.
+
+    Args:
+        incidents: of the whole run in their final state, information too, whatever the detector was asked for.
+        series: steps and values by signal, steps in order. The loss is judged, the gradient norm is a witness, others
+            do not count; NaN and infinite values are passed over.
+    """
+    if "loss" not in series or not len(series["loss"][0]):
+        return [taken_over(incident, -1, "no loss to judge it by") for incident in incidents]
+    whole = Whole(series["loss"], series.get("grad_norm"))
+    verdicts = [_judge(whole, incident) for incident in incidents]
+    told = [
+        _Told(*span(whole, incident), whole.place(incident.detected_step))
+        for incident, verdict in zip(incidents, verdicts, strict=True)
+        # What a change of the run explains is told too, and no news.
+        if verdict.is_alert or _is_explained(incident)
+    ]
+    for found in whole.clear:
+        covered = [alert.covers(found) for alert in told]  # each has to see it
+        if any(covered):
+            continue
+        told.append(_Told(found.first - AROUND_ROWS, found.last + AROUND_ROWS, found.last))
+        reason = clear_words(whole.run, found)
+        place = _told_as_information(whole, found, incidents, verdicts)
+        if place is None:
+            verdicts.append(_new_spike(whole, found, reason))
+        else:
+            verdicts[place] = taken_over(incidents[place], verdicts[place].row, reason, is_alert=True)
+    for rise in whole.rises:
+        if _is_new(whole, rise, told):
+            told.append(_Told(rise.row - rise.length, rise.row + rise.length, rise.row))
+            verdicts.append(_new_level(whole, rise))
+    return sorted(verdicts, key=lambda verdict: (verdict.onset_step, verdict.detected_step))
+
+
+@dataclass(slots=True)
+class _Told:
+    """Rows that an alert accounts for, and the last of them that is known to be high."""
+
+    first: int
+    last: int
+    seen: int
+
+    def covers(self, found: Excursion) -> bool:
+        """Whether a stretch is part of the alert; one that rises well after the one before it is an event of its own.
+
+        To be asked in the order of rows.
+        """
+        if found.last < self.first or found.first > self.last:
+            return False
+        is_own = found.first - self.seen <= AROUND_ROWS
+        self.seen = found.last
+        return is_own
+
+
+def _judge(whole: Whole, incident: Incident) -> Reviewed:
+    row, kind = whole.row_in_series(incident.detected_step), incident.kind.value
+    if not incident.is_alert:
+        return taken_over(incident, row, "information, and nothing that came after makes it more")
+    if incident.kind in _NOT_JUDGED or incident.signals[0] != "loss":
+        return taken_over(incident, row, f"{kind} of {incident.signals[0]}: what came after says nothing of it")
+    if whole.rows < FEWEST_ROWS:
+        return taken_over(incident, row, f"a loss of {whole.rows} values is too short to know what is usual in it")
+    is_cut = incident.status in (Status.OPEN, Status.ENDED_RUN)
+    if is_cut and whole.rows - whole.place(incident.onset_step) < _LAST_ROWS:
+        return taken_over(incident, row, "the run ended before it could show whether this lasts")
+    is_alert, reason = weigh(whole, incident)
+    return taken_over(incident, row, reason, is_alert=is_alert)
+
+
+def _told_as_information(
+    whole: Whole, found: Excursion, incidents: Sequence[Incident], verdicts: Sequence[Reviewed]
+) -> int | None:
+    """Index of the incident that told a stretch, but as no alert; that it went on for long does not make it the one."""
+    for place, incident in enumerate(incidents):
+        after = whole.place(incident.detected_step) - found.first
+        is_there = -AROUND_ROWS <= after <= found.rows + AROUND_ROWS
+        if is_there and not verdicts[place].is_alert and incident.kind not in _NOT_JUDGED:
+            return place
+    return None
+
+
+def _is_explained(incident: Incident) -> bool:
+    return bool(incident.evidence.get("changes"))
+
+
+def _is_new(whole: Whole, rise: Rise, told: Sequence[_Told]) -> bool:
+    """Whether a level that rose is an alert: one for ever, told by none, and no part of a cycle."""
+    if rise.score_of_all < ALONE_SD or rise.is_return or rise.length == LENGTHS[0] or rise.row < EARLY_ROWS:
+        return False
+    if any(alert.first - rise.length <= rise.row <= alert.last + rise.length for alert in told):
+        return False
+    return whole.period_steps(rise) is None
+
+
+def _new_spike(whole: Whole, found: Excursion, reason: str) -> Reviewed:
+    end = found.last + 1
+    end_step = int(whole.run.steps[end]) if end < whole.rows else None
+    return _new(whole, found.first, found.peak, end_step, Kind.SPIKE, reason)
+
+
+def _new_level(whole: Whole, rise: Rise) -> Reviewed:
+    return _new(whole, rise.row, rise.row, None, Kind.LEVEL_SHIFT, lasting_words(whole.run, rise))
+
+
+def _new(whole: Whole, onset: int, told_at: int, end_step: int | None, kind: Kind, reason: str) -> Reviewed:
+    return Reviewed(
+        onset_step=int(whole.run.steps[onset]),
+        detected_step=int(whole.run.steps[told_at]),
+        end_step=end_step,
+        row=int(whole.run.rows[told_at]),
+        kind=kind,
+        is_alert=True,
+        was_alert=False,
+        reason=reason,
+    )
