@@ -8,7 +8,9 @@ from both sides, such as a NaN, a divergence or the last rows of a run, stays as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..telemetry import Incident, Kind, Status
 from .excursions import Excursion
@@ -34,48 +36,61 @@ def offline_alerts(incidents: Sequence[Incident], series: Mapping[str, tuple[Row
         return [taken_over(incident, -1, "no loss to judge it by") for incident in incidents]
     whole = Whole(series["loss"], series.get("grad_norm"))
     verdicts = [_judge(whole, incident) for incident in incidents]
-    told = [
-        _Told(*span(whole, incident), whole.place(incident.detected_step))
-        for incident, verdict in zip(incidents, verdicts, strict=True)
+    told = _Told(len(incidents) + len(whole.clear) + len(whole.rises))
+    for incident, verdict in zip(incidents, verdicts, strict=True):
         # What a change of the run explains is told too, and no news.
-        if verdict.is_alert or _is_explained(incident)
-    ]
+        if verdict.is_alert or incident.evidence.get("changes"):
+            told.add(*span(whole, incident), whole.place(incident.detected_step))
+    detected = np.array([whole.place(incident.detected_step) for incident in incidents], dtype=np.int64)
     for found in whole.clear:
-        covered = [alert.covers(found) for alert in told]  # each has to see it
-        if any(covered):
+        if told.covers(found):
             continue
-        told.append(_Told(found.first - AROUND_ROWS, found.last + AROUND_ROWS, found.last))
+        told.add(found.first - AROUND_ROWS, found.last + AROUND_ROWS, found.last)
         reason = clear_words(whole.run, found)
-        place = _told_as_information(whole, found, incidents, verdicts)
+        # That an incident went on for long does not make it the one.
+        is_there = (detected >= found.first - AROUND_ROWS) & (detected <= found.last + 1 + AROUND_ROWS)
+        place = next((k for k in np.flatnonzero(is_there).tolist() if _may_be_more(incidents[k], verdicts[k])), None)
         if place is None:
             verdicts.append(_new_spike(whole, found, reason))
         else:
             verdicts[place] = taken_over(incidents[place], verdicts[place].row, reason, is_alert=True)
     for rise in whole.rises:
         if _is_new(whole, rise, told):
-            told.append(_Told(rise.row - rise.length, rise.row + rise.length, rise.row))
+            told.add(rise.row - rise.length, rise.row + rise.length, rise.row)
             verdicts.append(_new_level(whole, rise))
     return sorted(verdicts, key=lambda verdict: (verdict.onset_step, verdict.detected_step))
 
 
-@dataclass(slots=True)
 class _Told:
-    """Rows that an alert accounts for, and the last of them that is known to be high."""
+    """Rows that alerts account for, and the last row of each that is known to be high.
 
-    first: int
-    last: int
-    seen: int
+    Args:
+        most: how many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._firsts, self._lasts, self._seen = np.zeros((3, most), dtype=np.int64)
+        self._count = 0
+
+    def add(self, first: int, last: int, seen: int) -> None:
+        k = self._count
+        self._firsts[k], self._lasts[k], self._seen[k] = first, last, seen
+        self._count += 1
+
+    def near(self, first: int, last: int) -> NDArray[np.int64]:
+        """Those that account for some of these rows."""
+        k = self._count
+        return np.flatnonzero((self._firsts[:k] <= last) & (self._lasts[:k] >= first))
 
     def covers(self, found: Excursion) -> bool:
-        """Whether a stretch is part of the alert; one that rises well after the one before it is an event of its own.
+        """Whether a stretch is part of an alert; one that rises well after the one before it is an event of its own.
 
         To be asked in the order of rows.
         """
-        if found.last < self.first or found.first > self.last:
-            return False
-        is_own = found.first - self.seen <= AROUND_ROWS
-        self.seen = found.last
-        return is_own
+        near = self.near(found.first, found.last)
+        is_part = bool((found.first - self._seen[near] <= AROUND_ROWS).any())
+        self._seen[near] = found.last
+        return is_part
 
 
 def _judge(whole: Whole, incident: Incident) -> Reviewed:
@@ -93,27 +108,15 @@ def _judge(whole: Whole, incident: Incident) -> Reviewed:
     return taken_over(incident, row, reason, is_alert=is_alert)
 
 
-def _told_as_information(
-    whole: Whole, found: Excursion, incidents: Sequence[Incident], verdicts: Sequence[Reviewed]
-) -> int | None:
-    """Index of the incident that told a stretch, but as no alert; that it went on for long does not make it the one."""
-    for place, incident in enumerate(incidents):
-        after = whole.place(incident.detected_step) - found.first
-        is_there = -AROUND_ROWS <= after <= found.rows + AROUND_ROWS
-        if is_there and not verdicts[place].is_alert and incident.kind not in _NOT_JUDGED:
-            return place
-    return None
+def _may_be_more(incident: Incident, verdict: Reviewed) -> bool:
+    return not verdict.is_alert and incident.kind not in _NOT_JUDGED
 
 
-def _is_explained(incident: Incident) -> bool:
-    return bool(incident.evidence.get("changes"))
-
-
-def _is_new(whole: Whole, rise: Rise, told: Sequence[_Told]) -> bool:
+def _is_new(whole: Whole, rise: Rise, told: _Told) -> bool:
     """Whether a level that rose is an alert: one for ever, told by none, and no part of a cycle."""
     if rise.score_of_all < ALONE_SD or rise.is_return or rise.length == LENGTHS[0] or rise.row < EARLY_ROWS:
         return False
-    if any(alert.first - rise.length <= rise.row <= alert.last + rise.length for alert in told):
+    if len(told.near(rise.row - rise.length, rise.row + rise.length)):
         return False
     return whole.period_steps(rise) is None
 

@@ -13,6 +13,7 @@ _PLACES = 4  # looked at in each length
 _FEWEST_LENGTHS = 12  # of a length in a run, to know how its levels change without a cause
 _LOCAL = 49  # places whose median is what the trend does there: six lengths to each side, of which an event has two
 _USUAL = 201  # places whose spread is the usual one
+_NEEDS = 2 * _USUAL  # places to each side of one that have a say in its score, and some more
 # The spread is read off the smaller quarter of all changes: in a run of many incidents half of them are no quiet ones.
 _NORMAL_QUARTER, _NORMAL_HALF = 0.3186, 0.6745  # sd below which that part of a normal variable's distances from 0 lies
 _STANDS_OUT, _FEWEST_QUIET, _ROUNDS = 6.0, 24, 3  # then without those beyond 6 sd, unless few places are left
@@ -80,38 +81,51 @@ class Compared:
         return not is_rise[max(0, fall - _LOOKS_BACK) : fall].any()
 
 
-def rises(run: TwoSided, least: float) -> list[Rise]:
-    """Those whose score reaches ``least``, at most one in two lengths at each length, in order of row."""
-    found = []
-    for length in LENGTHS:
-        compared = compare_levels(run, length)
-        if compared is None:
-            continue
-        for group in _groups(np.flatnonzero(compared.scores >= least)):
-            found.append(compared.rise(int(group[np.argmax(compared.scores[group])])))
-    return sorted(found, key=lambda rise: rise.row)
+class Levels:
+    """Levels of all stretches of a run; one row far off, or a pair, does not make a level."""
 
+    def __init__(self, run: TwoSided) -> None:
+        self._rows = len(run.x)
+        self._noise = float(np.median(run.sd)) if self._rows else 0.0
+        tamed = run.trend + np.clip(run.x - run.trend, -_CLIP * run.sd, _CLIP * run.sd)
+        self._sums = np.concatenate(([0.0], np.cumsum(tamed)))
 
-def compare_levels(run: TwoSided, length: int, gap: int = 0) -> Compared | None:
-    """Levels before and after at every quarter of a length; None in a run too short to know how they change.
+    def rises(self, least: float) -> list[Rise]:
+        """Those whose score reaches ``least``, at most one in two lengths at each length, in order of row."""
+        found = []
+        for length in LENGTHS:
+            compared = self.compare(length)
+            if compared is None:
+                continue
+            for group in _groups(np.flatnonzero(compared.scores >= least)):
+                found.append(compared.rise(int(group[np.argmax(compared.scores[group])])))
+        return sorted(found, key=lambda rise: rise.row)
 
-    Args:
-        gap: rows that a rise may take, between the two stretches; ``rows`` are then the first of it.
-    """
-    n = len(run.x)
-    if n < _FEWEST_LENGTHS * (length + gap):
-        return None
-    tamed = run.trend + np.clip(run.x - run.trend, -_CLIP * run.sd, _CLIP * run.sd)
-    sums = np.concatenate(([0.0], np.cumsum(tamed)))
-    rows = np.arange(length, n - length - gap + 1, length // _PLACES)
-    level = (sums[rows] - sums[rows - length]) / length
-    change = (sums[rows + gap + length] - sums[rows + gap]) / length - level
-    # What the trend itself does around there is no rise.
-    heights = change - running_median(change, _LOCAL + 2 * _PLACES * (gap // length))
-    noise = float(np.median(run.sd)) * (2.0 / length) ** 0.5
-    spread = np.maximum(_usual_spread(np.abs(heights), 2 * _PLACES + gap * _PLACES // length), noise)
-    spread_of_all = np.maximum(running_rank(np.abs(heights), _USUAL, 0.5) / _NORMAL_HALF, spread)
-    return Compared(length, rows, heights, heights / spread, heights / spread_of_all)
+    def compare(self, length: int, gap: int = 0, around: tuple[int, int] | None = None) -> Compared | None:
+        """Levels before and after at every quarter of a length; None in a run too short to know how they change.
+
+        Args:
+            gap: rows that a rise may take, between the two stretches; ``rows`` are then the first of it.
+            around: only what is needed to know the places between these two rows, which costs less.
+        """
+        if self._rows < _FEWEST_LENGTHS * (length + gap):
+            return None
+        rows = np.arange(length, self._rows - length - gap + 1, length // _PLACES)
+        if around is not None:
+            near = np.searchsorted(rows, around)
+            rows = rows[max(0, int(near[0]) - _NEEDS) : int(near[1]) + _NEEDS]
+        return self._compare(rows, length, gap)
+
+    def _compare(self, rows: Rows, length: int, gap: int) -> Compared:
+        sums = self._sums
+        level = (sums[rows] - sums[rows - length]) / length
+        change = (sums[rows + gap + length] - sums[rows + gap]) / length - level
+        # What the trend itself does around there is no rise.
+        heights = change - running_median(change, _LOCAL + 2 * _PLACES * (gap // length))
+        noise = self._noise * (2.0 / length) ** 0.5
+        spread = np.maximum(_usual_spread(np.abs(heights), 2 * _PLACES + gap * _PLACES // length), noise)
+        spread_of_all = np.maximum(running_rank(np.abs(heights), _USUAL, 0.5) / _NORMAL_HALF, spread)
+        return Compared(length, rows, heights, heights / spread, heights / spread_of_all)
 
 
 def _usual_spread(distances: Floats, reach: int) -> Floats:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..telemetry import Incident, Kind, Status
 from .excursions import FEWEST_HIGH, HIGH_SD, Excursion
-from .rises import LENGTHS, Rise, compare_levels
+from .rises import LENGTHS, Rise
 from .two_sided import TwoSided
 from .whole import ALONE_SD, EARLY_ROWS, LASTING_SD, WITNESSED_SD, Whole
 
@@ -93,10 +93,11 @@ def _largest_rise(whole: Whole, incident: Incident) -> Rise | None:
     for length in LENGTHS:
         if took > _SLOW * length or length > longest:
             continue
-        compared = compare_levels(whole.run, length, took)
+        around = (first - length, detected + length)
+        compared = whole.levels.compare(length, took, around)
         if compared is None:
             continue
-        near = np.flatnonzero((compared.rows >= first - length) & (compared.rows <= detected + length))
+        near = np.flatnonzero((compared.rows >= around[0]) & (compared.rows <= around[1]))
         if len(near):
             rise = compared.rise(int(near[np.argmax(compared.scores[near])]))
             best = rise if best is None or rise.score > best.score else best

@@ -8,7 +8,7 @@ import numpy as np
 
 from .excursions import COARSE_STEPS, FEWEST_HIGH, Excursion, excursions, mean_scores
 from .regular import period_of
-from .rises import Rise, rises
+from .rises import Levels, Rise
 from .two_sided import Floats, Rows, two_sided
 
 # In sd, of three rows and more. Without a witness 8: two rows, which count 5 each at most, reach 7 and have no chance.
@@ -37,12 +37,13 @@ class Whole:
         self.z = self.run.z
         self.scores, self.lengths = mean_scores(self.z)
         self._high_norm_steps = np.zeros(0, dtype=np.int64) if grad_norm is None else _high_steps(*grad_norm)
+        self.levels = Levels(self.run)
         self.clear: list[Excursion] = []
         self.rises: list[Rise] = []
         if self.rows >= FEWEST_ROWS:
             found = excursions(self.run, self.scores, self.lengths, WITNESSED_SD)
             self.clear = [one for one in found if self._is_clear(one)]
-            self.rises = rises(self.run, LASTING_SD)
+            self.rises = self.levels.rises(LASTING_SD)
 
     @property
     def rows(self) -> int:
