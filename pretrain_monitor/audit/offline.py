@@ -22,6 +22,7 @@ from .whole import ALONE_SD, EARLY_ROWS, FEWEST_ROWS, Whole
 
 _LAST_ROWS = 64  # of a run: too few to show whether something lasts
 _NOT_JUDGED = (Kind.NONFINITE, Kind.DIVERGENCE, Kind.LR_ANOMALY, Kind.RETENTION_LOSS, Kind.PROBE_FAILURE, Kind.PLATEAU)
+_SLIGHT = (Kind.BAD_BATCH, Kind.GRAD_SPIKE, Kind.NOISE_CHANGE)  # what is more than this is no longer it
 
 
 def offline_alerts(incidents: Sequence[Incident], series: Mapping[str, tuple[Rows, Floats]]) -> list[Reviewed]:
@@ -42,22 +43,27 @@ def offline_alerts(incidents: Sequence[Incident], series: Mapping[str, tuple[Row
         if verdict.is_alert or incident.evidence.get("changes"):
             told.add(*span(whole, incident), whole.place(incident.detected_step))
     detected = np.array([whole.place(incident.detected_step) for incident in incidents], dtype=np.int64)
-    for found in whole.clear:
-        if told.covers(found):
-            continue
-        told.add(found.first - AROUND_ROWS, found.last + AROUND_ROWS, found.last)
-        reason = clear_words(whole.run, found)
-        # That an incident went on for long does not make it the one.
-        is_there = (detected >= found.first - AROUND_ROWS) & (detected <= found.last + 1 + AROUND_ROWS)
-        place = next((k for k in np.flatnonzero(is_there).tolist() if _may_be_more(incidents[k], verdicts[k])), None)
+
+    def tell(new: Reviewed, first: int, last: int) -> None:
+        """Promote the information that was told between two rows, or add what is new."""
+        # That an incident went on for long does not make it the one: it must have been told there.
+        there = np.flatnonzero((detected >= first) & (detected <= last)).tolist()
+        place = next((k for k in there if _may_be_more(incidents[k], verdicts[k])), None)
         if place is None:
-            verdicts.append(_new_spike(whole, found, reason))
+            verdicts.append(new)
         else:
-            verdicts[place] = taken_over(incidents[place], verdicts[place].row, reason, is_alert=True)
+            incident, was = incidents[place], verdicts[place]
+            kind = new.kind if incident.kind in _SLIGHT else incident.kind
+            verdicts[place] = taken_over(incident, was.row, new.reason, is_alert=True, kind=kind)
+
+    for found in whole.clear:
+        if not told.covers(found):
+            told.add(found.first - AROUND_ROWS, found.last + AROUND_ROWS, found.last)
+            tell(_new_spike(whole, found), found.first - AROUND_ROWS, found.last + 1 + AROUND_ROWS)
     for rise in whole.rises:
         if _is_new(whole, rise, told):
             told.add(rise.row - rise.length, rise.row + rise.length, rise.row)
-            verdicts.append(_new_level(whole, rise))
+            tell(_new_level(whole, rise), rise.row - rise.length, rise.row + rise.length)
     return sorted(verdicts, key=lambda verdict: (verdict.onset_step, verdict.detected_step))
 
 
@@ -121,10 +127,10 @@ def _is_new(whole: Whole, rise: Rise, told: _Told) -> bool:
     return whole.period_steps(rise) is None
 
 
-def _new_spike(whole: Whole, found: Excursion, reason: str) -> Reviewed:
+def _new_spike(whole: Whole, found: Excursion) -> Reviewed:
     end = found.last + 1
     end_step = int(whole.run.steps[end]) if end < whole.rows else None
-    return _new(whole, found.first, found.peak, end_step, Kind.SPIKE, reason)
+    return _new(whole, found.first, found.peak, end_step, Kind.SPIKE, clear_words(whole.run, found))
 
 
 def _new_level(whole: Whole, rise: Rise) -> Reviewed:

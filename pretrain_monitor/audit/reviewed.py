@@ -46,14 +46,16 @@ class Reviewed:
         return self.incident_id is not None and self.is_alert and not self.was_alert
 
 
-def taken_over(incident: Incident, row: int, reason: str, *, is_alert: bool | None = None) -> Reviewed:
-    """The verdict on an incident, by default the one it has; the reason says what speaks for it."""
+def taken_over(
+    incident: Incident, row: int, reason: str, *, is_alert: bool | None = None, kind: Kind | None = None
+) -> Reviewed:
+    """The verdict on an incident, by default the one it has and its kind; the reason says what speaks for it."""
     return Reviewed(
         onset_step=incident.onset_step,
         detected_step=incident.detected_step,
         end_step=incident.end_step,
         row=row,
-        kind=incident.kind,
+        kind=kind or incident.kind,
         is_alert=incident.is_alert if is_alert is None else is_alert,
         was_alert=incident.is_alert,
         reason=reason,

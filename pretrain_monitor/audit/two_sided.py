@@ -78,8 +78,10 @@ def running_median(values: Floats, width: int) -> Floats:
     Beyond the end lies what lies before it, mirrored: held, the last value would be its own trend. Beyond the start,
     where a loss falls steeply, a mirror would bend the trend up, and the first value is held.
     """
+    if not len(values):
+        return values
     width = _fitting(width, len(values))
-    held = np.full(width // 2, values[0]) if len(values) else values
+    held = np.full(width // 2, values[0])
     return _ranked(np.concatenate((held, np.pad(values, (0, width // 2), mode="reflect"))), width, 0.5)
 
 

@@ -162,8 +162,17 @@ def test_information_that_turns_out_to_be_more_is_promoted():
     loss[1500:1506] *= 1.2
     verdict = only(looked_at(loss, incident(1500, 1501, Kind.BAD_BATCH, severity=Severity.INFO)))
     assert verdict.is_promoted
-    assert (verdict.incident_id, verdict.source) == ("i1500", "live")
+    assert (verdict.incident_id, verdict.source, verdict.kind) == ("i1500", "live", Kind.SPIKE)
     assert "6 rows over 4 sd" in verdict.reason
+
+
+def test_a_bad_batch_from_which_the_loss_never_came_back_is_promoted_to_a_level_shift():
+    loss = quiet(4000)
+    loss[2000:] *= 1.04
+    loss[2000] *= 1.3
+    verdict = only(looked_at(loss, incident(1997, 1999, Kind.BAD_BATCH, severity=Severity.INFO)))
+    assert (verdict.is_promoted, verdict.kind) == (True, Kind.LEVEL_SHIFT)
+    assert verdict.reason.startswith("it lasts: the ")
 
 
 def test_information_that_stays_so_is_not():
