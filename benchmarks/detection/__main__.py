@@ -21,6 +21,7 @@ from .halves import halves
 from .matched import is_adjustable, matched
 from .measure import measure
 from .ours import OurDetector
+from .ours_offline import OfflineDetector
 from .provenance import provenance
 from .registry import chosen
 from .table import Table, bad_batch_table, calibration_table, class_table, score_table
@@ -116,7 +117,7 @@ def _tables(name: str, detectors: Sequence[Baseline], data: DataSets, asked: arg
     results = measure(detectors, curves, source_of=source_of, jobs=asked.jobs)
     yield score_table(f"{title}; default settings", results, _COLUMNS)
     for result in results:
-        if isinstance(result.detector, OurDetector):
+        if isinstance(result.detector, OurDetector | OfflineDetector):
             yield class_table(f"{TITLES[name]}: {result.detector.name} by class", result, _NOTICED)
     if asked.halves:
         for half in filter(None, halves(curves, source_of)):

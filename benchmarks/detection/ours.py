@@ -9,7 +9,7 @@ from pretrain_monitor import InstabilityDetector, Sample
 
 from .curves import Curve, Finding
 
-_KNOB = "false_alarms_per_10k_steps"
+KNOB = "false_alarms_per_10k_steps"
 
 
 class OurDetector:
@@ -32,7 +32,7 @@ class OurDetector:
         self.config = dict(config or {})
 
     def with_limit(self, limit: float) -> OurDetector:
-        return OurDetector({**self.config, _KNOB: -limit}, self.name)
+        return OurDetector({**self.config, KNOB: -limit}, self.name)
 
     def detect(self, curve: Curve) -> list[Finding]:
         detector = InstabilityDetector(self.config)

@@ -8,12 +8,13 @@ from . import packages, rules
 from .curves import Baseline
 from .errors import UsageError
 from .ours import OurDetector
+from .ours_offline import OfflineDetector
 
 
 def detectors() -> tuple[list[Baseline], list[str]]:
     """All that can run here, and a line for each rival whose package is not installed."""
     installed, notices = packages.baselines()
-    return [OurDetector(), *rules.baselines(), *installed], notices
+    return [OurDetector(), OfflineDetector(), *rules.baselines(), *installed], notices
 
 
 def chosen(names: Sequence[str]) -> tuple[list[Baseline], list[str]]:

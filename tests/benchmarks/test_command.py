@@ -50,8 +50,10 @@ def test_halves_are_told_by_the_names_of_their_sources_and_add_up_to_the_whole(f
         "### Natural events of real curves, only someone/y",
     ]
     assert "1 curves of 1 sources, 1,200 rows, 1 event that must be found" in titles[1]
-    hits = [line.split(" | ")[6] for line in written.splitlines() if line.startswith("| pretrain-monitor")]
+    hits = [line.split(" | ")[6] for line in written.splitlines() if line.startswith("| pretrain-monitor |")]
     assert hits == ["1/2", "1/1", "0/1"]
+    offline = [line for line in written.splitlines() if line.startswith("| pretrain-monitor offline |")]
+    assert [line.split(" | ")[6] for line in offline] == ["1/2", "1/1", "0/1"]
 
 
 def test_bad_batches_are_counted_on_labels_on_healthy_runs_and_planted_in_clean_stretches(tmp_path):

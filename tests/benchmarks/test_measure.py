@@ -10,6 +10,8 @@ from benchmarks.detection.curves import Curve, Finding, TrueEvent
 from benchmarks.detection.matched import matched
 from benchmarks.detection.measure import measure
 from benchmarks.detection.ours import OurDetector
+from benchmarks.detection.ours_offline import OfflineDetector
+from benchmarks.detection.registry import chosen
 
 
 @dataclass
@@ -119,3 +121,30 @@ def test_our_limit_is_the_knob_negated():
     ours = OurDetector({"warmup_steps": 300}).with_limit(-3.0)
     assert ours.config == {"warmup_steps": 300, "false_alarms_per_10k_steps": 3.0}
     assert list(OurDetector.limits) == sorted(OurDetector.limits)
+
+
+def test_looking_back_keeps_the_rise_that_was_told_live_at_its_row():
+    rng = np.random.default_rng(0)
+    loss = 3 * np.exp(0.01 * rng.standard_normal(1500))
+    loss[900:940] *= 1.5
+    curve = Curve("c", "s", np.arange(100, 100 + 10 * 1500, 10), loss)
+    (live,) = (finding for finding in OurDetector().detect(curve) if finding.is_alert)
+    assert [finding for finding in OfflineDetector().detect(curve) if finding.is_alert] == [live]
+
+
+def test_looking_back_gives_the_row_itself_when_steps_repeat():
+    rng = np.random.default_rng(0)
+    loss = 3 * np.exp(0.01 * rng.standard_normal(1500))
+    loss[901:905] *= 1.4
+    curve = Curve("c", "s", np.arange(1500) // 2, loss)
+    (found,) = (finding for finding in OfflineDetector().detect(curve) if finding.is_alert)
+    assert 900 <= found.row <= 905
+    assert found.onset in (900, 902)  # the first row of its step
+
+
+def test_looking_back_is_one_of_the_detectors_and_its_limit_the_knob_negated():
+    ours, offline = chosen(["pretrain-monitor"])[0]
+    assert (ours.mode, offline.mode) == ("live", "offline")
+    assert isinstance(offline, OfflineDetector)
+    assert offline.with_limit(-3.0).config == {"false_alarms_per_10k_steps": 3.0}
+    assert offline.with_limit(-3.0).name == offline.name
