@@ -81,7 +81,7 @@ def test_watch_refuses_a_pipe_and_names_the_command_that_reads_it(tmp_path: Path
         (b"step,loss\n", "a header and no rows"),
         (b"step,loss\n1,\n2,\n", "the loss column is empty in every row"),
         (b"step;loss\n1;3,21\n", "loss '3,21' is not a number: a comma"),
-        (b"PAR1" + bytes(90), "Parquet file, which is not read yet; export it as CSV or JSONL"),
+        (b"PAR1" + bytes(90), "a damaged Parquet file"),
         (b"\x18" + bytes(7) + b"\xa3\x7fK\"\t\0\0\xc0.e\xddA\x1a\rbrain.Event:2\xec", "TensorBoard event file"),
         (b'{"step": 1, "loss\\u001b[31m\\ud800": 2}\n', "no loss column; the lines have 'step', 'loss\\x1b[31m"),
         (b'{"step": 1, "loss": "' + b"9" * 5000 + b'x"}\n', "is not a number"),

@@ -125,7 +125,7 @@ def _rows_in(source: LogSource, log: Path, first: str, pattern: str | None, note
         return _Rows(state_rows(source, notes), f"{STATE} of the Hugging Face Trainer", "entry")
     if first.startswith("{") and not first.startswith("{'"):
         return _Rows(jsonl_rows(source), "JSONL")
-    if first.startswith('["') or first.startswith("[{") or first == "[":
+    if first.startswith(('["', "[{")) or first == "[":
         raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
     try:
         return _Rows(csv_rows(source), f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table")
