@@ -21,6 +21,7 @@ from .output_files import OutputError
 from .printable import clean, shown_path
 from .probes.base import ProbeError
 from .readers import LogError
+from .report.errors import ReportError
 from .rundir import RunDirectoryError
 
 # What the options allow, from and to. A test holds them to the settings.
@@ -358,7 +359,7 @@ def main() -> None:
             app()
         finally:
             print(end="", flush=True)
-    except (ConfigError, ExplainError, LogError, OutputError, ProbeError, RunDirectoryError) as error:
+    except (ConfigError, ExplainError, LogError, OutputError, ProbeError, ReportError, RunDirectoryError) as error:
         print(f"error: {clean(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -84,10 +84,7 @@ def _writers(wish: AuditWish) -> list[tuple[Path, Callable[[Audit], str]]]:
 
 
 def _html() -> Callable[[Audit], str]:
-    try:
-        from ..report.html import html_of
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("plotly", "jinja2"):
-            raise
-        raise OutputError(f"--html needs {error.name}: pip install 'pretrain-monitor[report]'") from None
+    from ..report.html import html_of, page_template
+
+    page_template()  # a package that is missing is said now
     return html_of

@@ -31,6 +31,7 @@ CHECKS = (
     "stability/lingering_damage",
     "stability/noise_trend",
     "stability/still_learning",
+    "stability/second_look",
     "schedule/warmup",
     "schedule/jumps",
     "schedule/restarts",

@@ -9,8 +9,9 @@ import numpy as np
 from ..viewing.series import Floats
 from .fits import blocks, fit_power_law
 from .material import Material
-from .model import Area, Finding, Place
-from .words import number, percent
+from .model import Area, Finding, Place, Table
+from .segments import segments_of
+from .words import number, percent, steps_of
 
 _PARTS = 60
 _LEFT_OUT = 0.03  # of the run at its beginning: warm-up follows no power law
@@ -59,11 +60,29 @@ def learning(material: Material) -> Finding:
         else f"from step {int(steps[worst[2] - 1]):,} on the loss fell by {percent(worst[0])} of what the power law of "
         f"the run until then predicts ({number(worst[1])} nats)",
         evidence=evidence,
+        table=_phases(material, evidence),
         places=[]
         if worst is None
         else [Place(signal="loss", first_step=int(steps[worst[2] - 1]), last_step=material.last_step)],
         advice="Look at where it stopped: learning rate too small or too large, data that repeat, a domain used up.",
     )
+
+
+def _phases(material: Material, evidence: list[str]) -> Table | None:
+    """The stretches in which the run kept its distance to its power law."""
+    loss = material.loss
+    try:
+        found = segments_of(loss.steps, loss.values)
+    except ImportError as problem:
+        evidence.append(f"its phases are not told: {problem}")
+        return None
+    if len(found) < 2:
+        return None
+    rows = [
+        [steps_of(one.first_step, one.last_step), number(one.level), f"{one.slope:+.3g}", f"{one.against_trend:+.1%}"]
+        for one in found
+    ]
+    return Table(titles=["phase, steps", "loss", "nats per 1,000 steps", "against the power law"], rows=rows)
 
 
 def _slope(steps: Floats, values: Floats) -> float | None:

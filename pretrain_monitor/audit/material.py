@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ..telemetry import Incident, Kind, Status
 from ..viewing.content import RunContent
 from ..viewing.series import Floats, Ints
 from .model import RunFacts
+from .offline import offline_alerts
+from .reviewed import Reviewed
 
 # Of the training itself; the others are told by a schedule, by probes or by the monitor.
 TRAINING = frozenset({Kind.NONFINITE, Kind.DIVERGENCE, Kind.SPIKE, Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.PLATEAU,
@@ -103,8 +106,19 @@ class Material:
 
     @property
     def alerts(self) -> list[Incident]:
-        """Of the training itself."""
-        return [one for one in self.incidents if one.is_alert and one.kind in TRAINING]
+        """Of the training itself, as far as looking back confirms them, with what it finds to be more than was told."""
+        standing = {one.incident_id for one in self.reviewed if one.is_alert}
+        return [one for one in self.incidents if one.kind in TRAINING and one.id in standing]
+
+    @cached_property
+    def reviewed(self) -> list[Reviewed]:
+        """What looking back makes of every incident, and what it finds alone."""
+        series = {
+            name: (one.steps, one.values)
+            for name in ("loss", "grad_norm")
+            if (one := self.content.series.get(name)) is not None
+        }
+        return offline_alerts(self.incidents, series)
 
     def end_of(self, incident: Incident) -> int:
         """Last step that an incident took: of one that did not come back as long as it was watched for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 METHOD = [
     "Incidents are those of the streaming detector: of a run log as they were told during the run, of any other log by "
     "a replay. An alert is an incident at warning or above.",
+    "Alerts are looked at again with what came after: what is within the usual fluctuation before and after, a return "
+    "from a dip, a cycle or a single batch does not count, and what stands out more than could be known live does.",
     "Spike score: share of the losses at least seven standard deviations away from the mean of the last thousand "
     "(OLMo 2, 2024).",
     "Lasting damage: the trimmed mean of the loss after an incident, and after as many steps again as it took, against "

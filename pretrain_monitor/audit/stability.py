@@ -12,8 +12,9 @@ from ..telemetry import Incident, Kind, Status
 from .damage import Damage, damages
 from .fits import noise
 from .learning import learning
-from .material import Material
+from .material import TRAINING, Material
 from .model import Area, Finding, Place, Table
+from .second_look import second_look
 from .spike_score import SPREADS, WINDOW, spike_score
 from .words import counted, number, percent, steps_of
 
@@ -33,6 +34,7 @@ def findings(material: Material) -> list[Finding]:
         _damage(material),
         _noise(material),
         learning(material),
+        second_look(material),
     ]
 
 
@@ -67,7 +69,7 @@ def _nonfinite(material: Material) -> Finding:
 def _incidents(material: Material) -> Finding:
     """Alerts of the training that the run did not recover from."""
     alerts = material.alerts
-    lasting = [one for one in alerts if one.status in _LASTING]
+    lasting = [one for one in alerts if one.is_alert and one.status in _LASTING]
     has_any = len(material.loss) > 0
     kinds = Counter((one.kind.value, one.status.value) for one in alerts)
     rows = [[kind, status.replace("_", " "), str(count)] for (kind, status), count in sorted(kinds.items())]
@@ -81,6 +83,12 @@ def _incidents(material: Material) -> Finding:
     else:
         summary = f"{counted(len(alerts), 'alert')}, all recovered"
     rate = 1e4 * len(alerts) / max(material.facts.samples, 1)
+    told = sum(one.is_alert and one.kind in TRAINING for one in material.incidents)
+    evidence = [f"{rate:.2f} alerts per 10,000 samples"] if alerts else []
+    if (dropped := sum(one.is_demoted for one in material.reviewed)) > 0:
+        evidence.append(
+            f"{dropped} of {counted(told, 'alert')} told during the run are not confirmed by what came after"
+        )
     return Finding(
         check="stability/incidents",
         area=Area.STABILITY,
@@ -88,7 +96,7 @@ def _incidents(material: Material) -> Finding:
         value=float(len(lasting)) if has_any else None,
         missing="" if has_any else _NO_LOSS,
         summary=summary,
-        evidence=[f"{rate:.2f} alerts per 10,000 samples"] if alerts else [],
+        evidence=evidence,
         table=Table(titles=["kind", "outcome", "count"], rows=rows, marked=marked) if rows else None,
         places=_places(lasting or alerts),
         advice=lasting[0].advice if lasting else "",

@@ -37,5 +37,5 @@ def counted(count: int, noun: str) -> str:
     >>> counted(1, "alert"), counted(1200, "single bad batch")
     ('1 alert', '1,200 single bad batches')
     """
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun[:-1]}ies" if noun.endswith("ity") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"

@@ -51,7 +51,7 @@ def test_reports_are_written_and_say_the_same(runs: Path, tmp_path: Path):
     ]  # fmt: skip
     audit = json.loads(record.read_text())
     assert (audit["format"], audit["verdict"], audit["criteria"]) == ("pretrain-monitor audit", "not ready", "research")
-    assert audit["incidents"][0]["kind"] == "level_shift"
+    assert "level_shift" in {incident["kind"] for incident in audit["incidents"]}
     for page in (html.read_text(), text.read_text()):
         assert "not ready" in page.lower() and "damaged" in page
 
