@@ -69,11 +69,16 @@ def _nonfinite(material: Material) -> Finding:
 def _incidents(material: Material) -> Finding:
     """Alerts of the training that the run did not recover from."""
     alerts = material.alerts
-    lasting = [one for one in alerts if one.is_alert and one.status in _LASTING]
+    # What had not come back when it was last looked at live may have done so since.
+    back = {one.incident.id for one in damages(material) if not one.is_clear}
+    lasting = [one for one in alerts if one.is_alert and one.status in _LASTING and one.id not in back]
     has_any = len(material.loss) > 0
-    kinds = Counter((one.kind.value, one.status.value) for one in alerts)
+    kinds = Counter(
+        (one.kind.value, "recovered later" if one.status in _LASTING and one.id in back else one.status.value)
+        for one in alerts
+    )
     rows = [[kind, status.replace("_", " "), str(count)] for (kind, status), count in sorted(kinds.items())]
-    marked = [at for at, row in enumerate(rows) if row[1] != "recovered"]
+    marked = [at for at, row in enumerate(rows) if not row[1].startswith("recovered")]
     if not alerts:
         summary = "no alert in the whole run"
     elif lasting:
