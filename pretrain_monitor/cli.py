@@ -74,7 +74,15 @@ NotifyOption = Annotated[
         help="Where to send messages, as apprise spells it; '${NAME}' stands for an environment variable.",
     ),
 ]
-_REPLAYED = "Run directory, run.jsonl, or a CSV or JSONL log; - reads standard input."
+PatternOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern",
+        metavar="REGEX",
+        help="For the lines of a text log, as in 'step (?P<step>[0-9]+) loss (?P<loss>[0-9.]+)'.",
+    ),
+]
+_REPLAYED = "Run directory, run.jsonl, or a log of another program; - reads standard input."
 
 
 def _show_version(wanted: bool) -> None:
@@ -103,6 +111,7 @@ def replay(
             "--false-alarms-per-10k", help="Alerts a healthy run may raise per 10,000 steps [default: the run's own]."
         ),
     ] = None,
+    pattern: PatternOption = None,
 ) -> None:
     """Run the detector over a log: what the monitor would have told during the run."""
     from .readers import read_run
@@ -111,7 +120,7 @@ def replay(
     settings = load_own_settings(path) if config is None else load_config(config)
     if false_alarms_per_10k is not None:
         settings = _with_rate(settings, false_alarms_per_10k)
-    samples = read_run(path)
+    samples = read_run(path, pattern=pattern)
     first = next(samples, None)
     if first is None:
         # The run has only just begun. Any other log without samples is an error.
@@ -167,6 +176,19 @@ def explain(
 
 
 @app.command()
+def convert(
+    path: Annotated[Path, typer.Argument(help="Any log that replay reads.", readable=False)],
+    run_dir: Annotated[Path, typer.Argument(help="Where it goes, as a run directory of ours.", readable=False)],
+    pattern: PatternOption = None,
+) -> None:
+    """Write the log of another program as a run directory: for the tab, explain, audit and everything else."""
+    from .converting import convert_log
+
+    steps = convert_log(path, run_dir, pattern=pattern)
+    print(f"{steps:,} samples written: {shown_path(run_dir)}")
+
+
+@app.command()
 def audit(
     path: Annotated[
         Path,
@@ -192,6 +214,7 @@ def audit(
     probes: Annotated[
         str | None, typer.Option("--probes", metavar="FILE", help="What to measure of --model [default: quick].")
     ] = None,
+    pattern: PatternOption = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with charts.", readable=False)] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Also write it as text.", readable=False)] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Also write it for programs.", readable=False)] = None,
@@ -199,7 +222,7 @@ def audit(
     """Is the model of a run ready, and on what evidence? Exit code 0 if it is, 1 if it is not or nobody can tell."""
     from .audit.command import AuditWish, audit_and_report
 
-    wish = AuditWish(path, model, against, criteria, probes, html, markdown, json)
+    wish = AuditWish(path, model, against, criteria, probes, pattern, html, markdown, json)
     raise typer.Exit(audit_and_report(wish))
 
 

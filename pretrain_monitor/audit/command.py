@@ -27,6 +27,7 @@ class AuditWish:
     against: Path | None = None
     criteria: str | None = None
     probes: str | None = None
+    pattern: str | None = None
     html: Path | None = None
     markdown: Path | None = None
     json: Path | None = None
@@ -45,7 +46,14 @@ def audit_and_report(wish: AuditWish) -> int:
     # What was given wrong is said before a long log is read.
     criteria = load_criteria(wish.criteria)
     writers = _writers(wish)
-    audit = audit_run(wish.path, model=wish.model, against=wish.against, criteria=criteria, probes=wish.probes)
+    audit = audit_run(
+        wish.path,
+        model=wish.model,
+        against=wish.against,
+        criteria=criteria,
+        probes=wish.probes,
+        pattern=wish.pattern,
+    )
     from ..report.terminal import print_audit
 
     # First, for whoever reads the terminal may stop at the first page.

@@ -12,6 +12,7 @@ from .model import Area, Finding, Table
 from .words import counted, number
 
 _FEWEST_DOMAINS = 3
+_NO_DOMAINS = "held-out texts of three domains or more, each large enough for a compressor"
 
 
 def findings(material: Material) -> list[Finding]:
@@ -36,7 +37,7 @@ def _compressor(material: Material) -> Finding:
         None if worst is None else found[worst],
         unit="times fewer bits",
         bound="at_least",
-        missing="" if found else "rounds of held-out texts large enough for a compressor",
+        missing="" if found else _NO_DOMAINS,
         summary=summary,
         table=Table(titles=["domain", "bits of xz over the model's"], rows=rows, marked=list(range(len(behind))))
         if rows
@@ -69,7 +70,7 @@ def _behind(material: Material) -> Finding:
         "Domains behind the average",
         None if worst is None else ratios[worst],
         unit="times the others",
-        missing="" if is_known else f"held-out texts of {_FEWEST_DOMAINS} domains or more",
+        missing="" if is_known else _NO_DOMAINS,
         summary=""
         if worst is None
         else f"{_short(worst)} is furthest behind: {basis} it costs {ratios[worst]:.2f} times what the others do",

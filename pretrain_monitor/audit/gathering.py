@@ -14,25 +14,31 @@ from ..config import MonitorConfig
 from ..detection.detector import InstabilityDetector
 from ..printable import shown_path
 from ..readers import LogError, read_run
+from ..readers.notes import ReadNotes
 from ..resume import restore
 from ..run_settings import load_own_settings, run_log
 from ..telemetry import Incident, Sample, in_order
 from ..viewing.content import RunContent
 from ..viewing.health import is_held
 from ..viewing.run_log import RunLogFollower
+from ..viewing.sessions import Session
 from .material import Material
 from .model import RunFacts
 from .models import is_results_file, rounds_of
+from .smoothing import is_smoothed
 
 _NEWEST = 2**62  # step
 _LAST_ROWS = 100  # of the loss, whose median is the final one
 
 
-def gather(path: Path) -> Material:
+def gather(path: Path, pattern: str | None = None) -> Material:
     """Everything that a log holds, with its incidents.
 
     Those of our own run log are as they were told during the run, which is what a replay of it gives; of any other log,
     and of a run that nobody ended, they are found here by the same detector.
+
+    Args:
+        pattern: as ``read_run`` takes it.
 
     Raises:
         LogError: the log cannot be read.
@@ -40,9 +46,12 @@ def gather(path: Path) -> Material:
         ConfigError: the settings beside it cannot be used.
     """
     if is_results_file(path):
-        return _of_others(path, rounds_of(path), "results of probes")
+        return _of_others(path, rounds_of(path), ReadNotes("results of probes"))
     log = run_log(path)
-    return _of_run_log(path, log) if log is not None else _of_others(path, read_run(path), "log")
+    if log is not None and pattern is None:
+        return _of_run_log(path, log)
+    notes = ReadNotes()
+    return _of_others(path, read_run(path, pattern=pattern, notes=notes), notes)
 
 
 def _of_run_log(path: Path, log: Path) -> Material:
@@ -88,11 +97,11 @@ def _unfinished(log: Path, config: MonitorConfig) -> list[Incident]:
     return in_order(detector.incidents)
 
 
-def _of_others(path: Path, samples: Iterable[Sample], source: str) -> Material:
+def _of_others(path: Path, samples: Iterable[Sample], notes: ReadNotes) -> Material:
     config = load_own_settings(path)
-    notes: list[str] = []
     content, incidents = _watched(samples, config, path)
-    facts = _facts(path, source, content, notes)
+    content.sessions += [Session(after, None) for after in (0, *notes.resumed_after)]
+    facts = _facts(path, notes.source, content, [*notes.sentences, *_of_loss(content)])
     return Material(
         facts=facts,
         content=content,
@@ -122,6 +131,17 @@ def _watched(samples: Iterable[Sample], config: MonitorConfig, path: Path) -> tu
     if not content.samples:
         raise LogError(f"{shown_path(path)}: no samples: there is nothing to audit")
     return content, in_order(detector.incidents)
+
+
+def _of_loss(content: RunContent) -> list[str]:
+    """What its values say of how the loss was logged."""
+    series = content.series.get("loss")
+    if series is None:
+        return []
+    values = series.values[np.isfinite(series.values)]
+    if not is_smoothed(values):
+        return []
+    return ["the loss looks smoothed, as a running mean: spikes are smeared over steps, and its noise says little"]
 
 
 def _facts(path: Path, source: str, content: RunContent, notes: list[str]) -> RunFacts:

@@ -15,6 +15,7 @@ from .model import Area, Finding, Place, Table
 from .words import counted, number, percent
 
 _NO_ROUNDS = "rounds of held-out texts (PerplexityProbe, or pretrain-monitor audit --model)"
+_NO_COURSE = "several rounds of held-out texts during the run (PerplexityProbe)"
 _FEWEST_ROUNDS = 4
 _AROUND = 0.01  # of the run, over which the training loss beside a round is averaged
 _EARLY = 0.1  # of the run: before it everything falls fast
@@ -78,7 +79,7 @@ def _trend(material: Material) -> Finding:
         "Held-out trend",
         100.0 * rise if found else None,
         unit="%",
-        missing="" if found else "two rounds of held-out texts or more",
+        missing="" if found else _NO_COURSE,
         summary=summary if found else "",
         table=Table(titles=["domain", "best", "at step", "newest", "surely worse by"], rows=rows, marked=marked)
         if rows
@@ -131,7 +132,7 @@ def _gap(material: Material) -> Finding:
         rows.append([name, f"{above[0]:+.3f}", f"{above[-1]:+.3f}", f"{growth:+.3f}"])
     worst = int(np.argmax(grown)) if grown else -1
     marked = [at for at, growth in enumerate(grown) if growth > 0.05]
-    missing = "" if gaps else f"{_FEWEST_ROUNDS} rounds of held-out loss beside the loss of the training"
+    missing = "" if gaps else _NO_COURSE
     if not gaps:
         summary = ""
     elif grown[worst] > 0:
@@ -194,7 +195,7 @@ def _contamination(material: Material) -> Finding:
         "Held-out text seen in training",
         100.0 * (worst.share if worst is not None else 0.0) if found else None,
         unit="%",
-        missing="" if found else f"{_FEWEST_ROUNDS} rounds of held-out texts or more",
+        missing="" if found else _NO_COURSE,
         summary=f"{worst.domain} fell by {percent(worst.share)} between steps {worst.before:,} and {worst.step:,} "
         "beyond what the training loss and the other domains did: was it trained on?"
         if worst is not None

@@ -108,7 +108,7 @@ def _retention(material: Material) -> Finding:
         "Retention",
         float(len(lost)) if has_any or lost else None,
         unit="domains",
-        missing="" if has_any or lost else "two rounds of the same texts or tasks",
+        missing="" if has_any or lost else "several rounds of held-out texts during the run (PerplexityProbe)",
         summary=summary if has_any or lost else "",
         table=Table(titles=["domain", "worse by", "since step", "severity"], rows=rows, marked=list(range(len(rows))))
         if rows

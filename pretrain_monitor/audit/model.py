@@ -75,7 +75,7 @@ class Finding(_Part):
         check: such as ``stability/spike_score``; criteria name it so.
         title: the same for people.
         value: what was measured; None if there is not enough evidence, and ``missing`` says of what.
-        unit: of value and limit, empty for a plain number; "%" says that both are shares to be shown as such.
+        unit: of value and limit, empty for a plain number; of "%" both are percent, 5.0 for a twentieth.
         bound: on which side of the limit it passes.
         limit: None if the criteria set none.
         passed: None if there is no value, or no limit.

@@ -31,6 +31,7 @@ def audit_run(
     against: str | Path | None = None,
     criteria: Criteria | Mapping[str, Any] | str | Path | None = None,
     probes: str | Path | None = None,
+    pattern: str | None = None,
 ) -> Audit:
     """Is the model of this run ready, and on what evidence?
 
@@ -44,6 +45,7 @@ def audit_run(
         against: another run, log or file of results to compare with.
         criteria: a preset (research, production, continue-pretraining, checkpoint), a YAML file, or a mapping; None:
             research.
+        pattern: for the lines of a text log, as ``read_run`` takes it.
         probes: what to measure of a model that is given as such: a probe file or the name of a preset; None: quick.
 
     Raises:
@@ -52,7 +54,7 @@ def audit_run(
         ProbeError: a model that cannot be measured.
     """
     limits = load_criteria(criteria)
-    material = gather(Path(path))
+    material = gather(Path(path), pattern)
     if model is not None:
         material = with_model(material, Path(model), probes)
     if material.max_grad_norm is None and limits.max_grad_norm is not None:

@@ -43,11 +43,8 @@ def heading(audit: Audit) -> str:
 
 def value_and_limit(finding: Finding) -> tuple[str, str]:
     """As people read them, with as many digits as it takes to tell one from the other; no limit is an empty text."""
-    is_share = finding.unit == "%"
-    scale = 100.0 if is_share else 1.0
     unit = f" {finding.unit}" if finding.unit else ""
-    value = None if finding.value is None else scale * finding.value
-    limit = None if finding.limit is None else scale * finding.limit
+    value, limit = finding.value, finding.limit
     bound = words(finding.bound)
     if value is not None and limit is not None:
         # A limit is a round number: 1 %, not 1.000 %.

@@ -17,8 +17,8 @@ def finding(**fields: object) -> Finding:
 @pytest.mark.parametrize(
     ("fields", "value", "limit"),
     [
-        ({"value": 0.031, "limit": 0.01, "unit": "%"}, "3.1 %", "at most 1 %"),
-        ({"value": 0.9, "limit": 0.98, "unit": "%", "bound": "at_least"}, "90 %", "at least 98 %"),
+        ({"value": 3.1, "limit": 1.0, "unit": "%"}, "3.1 %", "at most 1 %"),
+        ({"value": 90.0, "limit": 98.0, "unit": "%", "bound": "at_least"}, "90 %", "at least 98 %"),
         ({"value": 1.00004, "limit": 1.0}, "1.00004", "at most 1"),
         ({"value": 1.0, "limit": 1.0}, "1", "at most 1"),
         ({"value": 651.2, "unit": "nats x steps"}, "651.2 nats x steps", ""),
