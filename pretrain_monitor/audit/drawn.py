@@ -77,7 +77,7 @@ def _probes(material: Material) -> Iterator[Curve]:
 
 
 def _others(material: Material) -> Iterator[Curve]:
-    known = {name for name, _ in _SIGNALS} | {"tokens_seen"}
+    known = {name for name, _ in _SIGNALS} | {"tokens_seen", "epoch"}
     left = [
         name
         for name, series in material.content.series.items()

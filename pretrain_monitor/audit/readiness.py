@@ -55,12 +55,14 @@ def verdict(findings: Sequence[Finding]) -> tuple[Verdict, list[str]]:
 def next_steps(findings: Sequence[Finding]) -> list[str]:
     """What to do about what failed and what is missing, the most urgent first, nothing twice."""
     ordered = sorted(findings, key=lambda one: list(Need).index(one.need))
-    steps = [f"{one.title}: {one.advice}" for one in ordered if one.passed is False and one.advice]
+    failed = [one for one in ordered if one.passed is False and one.advice]
+    steps = [f"{one.title}: {one.advice}" for one in failed if one.need is not Need.SHOWN]
     wanted: dict[str, list[str]] = {}
     for one in ordered:
         if one.value is None and one.need is not Need.SHOWN:
             wanted.setdefault(one.missing, []).append(one.title)
     steps += [f"Get the evidence for {_list(titles)}: {what}." for what, titles in wanted.items()]
+    steps += [f"{one.title}: {one.advice}" for one in failed if one.need is Need.SHOWN]
     return list(dict.fromkeys(steps))
 
 

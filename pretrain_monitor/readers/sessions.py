@@ -12,6 +12,7 @@ from .notes import ReadNotes
 
 # More often nobody restarts a job: two processes write one log, or it is no log in the order of time.
 _MOST_FALLS = 200
+_MOST_OF_ROWS = 0.1
 
 
 class _Session(NamedTuple):
@@ -98,8 +99,9 @@ def sessions_in(log: str, rows: Iterable[tuple[int, Mapping[str, Any]]], run: in
     if ordinal < 0:
         return _checked(log, None, run)
     sessions.append(_Session(start, first, last))
-    # A single row is no session: the log is out of order, or two processes write it by turns.
-    if len(sessions) > 1 and any(session.last == session.first for session in sessions):
+    # A single row is no session, nor are many short ones: the log is out of order, or two processes write it by turns.
+    falls = len(sessions) - 1
+    if falls and (falls > max(1, _MOST_OF_ROWS * ordinal) or any(one.last == one.first for one in sessions)):
         return _checked(log, None, run)
     return _checked(log, _runs(sessions), run)
 

@@ -1,0 +1,108 @@
+"""Logs in which steps fall: a run that was resumed, several runs one after the other, and what is neither."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from pretrain_monitor import read_run
+from pretrain_monitor.readers import LogError
+from pretrain_monitor.readers.notes import ReadNotes
+
+
+def csv(path: Path, *stretches: range, loss: float = 3.0) -> Path:
+    """One row a step, the losses of each stretch a tenth higher."""
+    lines = ["step,loss"]
+    for number, stretch in enumerate(stretches):
+        lines += [f"{step},{loss + number / 10}" for step in stretch]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def read(path: Path | str) -> tuple[list[tuple[int, float]], ReadNotes]:
+    notes = ReadNotes()
+    return [(sample.step, round(sample.metrics["loss"], 1)) for sample in read_run(path, notes=notes)], notes
+
+
+def test_a_resumed_run_takes_back_the_steps_that_it_trains_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = csv(tmp_path / "log.csv", range(1, 11), range(6, 13))
+    with caplog.at_level(logging.WARNING):
+        rows, notes = read(path)
+    assert rows == [(step, 3.0) for step in range(1, 6)] + [(step, 3.1) for step in range(6, 13)]
+    assert notes.resumed_after == [5]
+    assert notes.sentences == ["resumed once; 5 rows of steps that were trained again are left out"]
+    assert "resumed once" in caplog.text
+
+
+def test_a_run_that_was_resumed_twice_from_ever_earlier(tmp_path: Path):
+    rows, notes = read(csv(tmp_path / "log.csv", range(1, 21), range(11, 16), range(6, 9)))
+    assert rows == [(step, 3.0) for step in range(1, 6)] + [(step, 3.2) for step in range(6, 9)]
+    assert notes.resumed_after == [10, 5]
+
+
+def test_of_several_runs_the_last_unless_another_is_asked_for(tmp_path: Path):
+    path = csv(tmp_path / "log.csv", range(1, 16), range(1, 14), range(1, 19))
+    rows, notes = read(path)
+    assert rows == [(step, 3.2) for step in range(1, 19)]
+    assert notes.sentences == [f"3 runs one after the other; this is number 3: give {path}#1 to {path}#3 for another"]
+    assert read(f"{path}#2")[0] == [(step, 3.1) for step in range(1, 14)]
+    assert read(f"{path}#1")[0] == [(step, 3.0) for step in range(1, 16)]
+    with pytest.raises(LogError, match="there is no run 4 in this log: it has 3"):
+        read(f"{path}#4")
+    with pytest.raises(LogError, match="there is no run 0"):
+        read(f"{path}#first")
+
+
+def test_a_file_whose_name_holds_the_sign_is_itself(tmp_path: Path):
+    assert read(csv(tmp_path / "log#2", range(1, 4)))[0] == [(1, 3.0), (2, 3.0), (3, 3.0)]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "text"])
+def test_other_logs_of_lines_are_parted_alike(tmp_path: Path, form: str):
+    steps = [*range(1, 9), *range(5, 11)]
+    write = {"jsonl": lambda s: json.dumps({"step": s, "loss": 2.0}), "text": lambda s: f"step {s} loss 2.0"}[form]
+    path = tmp_path / "log"
+    path.write_text("".join(f"{write(step)}\n" for step in steps))
+    rows, notes = read(path)
+    assert [step for step, _ in rows] == list(range(1, 11)) and notes.resumed_after == [4]
+
+
+@pytest.mark.parametrize("steps", [[1, 2, 3, 2, 3, 1, 5], [5, 3], [1, 11, 2, 12, 3, 13]])
+def test_rows_out_of_order_are_no_restart(tmp_path: Path, steps: list[int]):
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss\n" + "".join(f"{step},2.0\n" for step in steps))
+    with pytest.raises(LogError, match="steps go backwards at line"):
+        read(path)
+
+
+def test_a_pipe_is_read_once_and_says_what_to_do(tmp_path: Path):
+    import os
+    import threading
+
+    path, pipe = csv(tmp_path / "log.csv", range(1, 6), range(3, 8)), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(path.read_text(),))
+    writer.start()
+    with pytest.raises(LogError, match="save a pipe to a file first"):
+        read(pipe)
+    writer.join()
+    assert len(read(path)[0]) == 7
+
+
+def test_steps_that_only_rise_say_nothing(tmp_path: Path):
+    rows, notes = read(csv(tmp_path / "log.csv", range(1, 100)))
+    assert len(rows) == 99 and (notes.sentences, notes.resumed_after, notes.source) == ([], [], "table")
+
+
+def test_fillers_are_counted(tmp_path: Path):
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss,grad_norm,x\n1,2,nan,nan\n2,2,1.5,nan\n3,2,nan,nan\n")
+    samples = list(read_run(path, notes=(notes := ReadNotes())))
+    assert "grad_norm" not in samples[0].metrics and str(samples[2].metrics["grad_norm"]) == "nan"
+    assert notes.sentences == [
+        "1 NaN before grad_norm was ever a number are taken as not recorded",
+        "3 NaN for x, which never is a number are taken as not recorded",
+    ]
