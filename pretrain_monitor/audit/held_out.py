@@ -231,7 +231,9 @@ def _sudden(material: Material, course: Course, everyone: list[Course]) -> _Sudd
     # Its own usual departures, of the rounds before and after alike, and never less than half a percent.
     usual = np.median(own[late])
     spread = max(1.4826 * float(np.median(np.abs(own[late] - usual))), 0.005)
-    falls = np.where(late, usual - own, 0.0)
+    # What is learned faster than the rest falls less from round to round: sudden is what falls more than before.
+    before = np.concatenate([[usual], own[:-1]])
+    falls = np.where(late, np.minimum(usual, before) - own, 0.0)
     # What came down over several rounds is one fall.
     at = int(np.argmax(falls))
     first, last = at, at
