@@ -26,10 +26,11 @@ import rich
 from PIL import Image
 from rich.console import Console
 
-from pretrain_monitor import Monitor, MonitorConfig, Sample, read_run, replay
+from pretrain_monitor import Monitor, MonitorConfig, Sample, audit_run, read_run, replay
 from pretrain_monitor.explain.scene import explain
 from pretrain_monitor.explain.survey import survey
 from pretrain_monitor.explain.terminal import print_explanation
+from pretrain_monitor.report.html import html_of
 from pretrain_monitor.sinks.wording import worst
 from pretrain_monitor.tensorboard.launch import HOST, charts_url, end, start_tensorboard
 
@@ -120,6 +121,23 @@ def photograph_tab(run_dir: Path, picture: Path, chromium: str) -> None:
             image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
+def photograph_audit(run_dir: Path, picture: Path, chromium: str) -> None:
+    """The first screen of the page that ``pretrain-monitor audit --html`` writes."""
+    from playwright.sync_api import sync_playwright
+
+    page_file = Path("audit.html").absolute()
+    page_file.write_text(html_of(audit_run(run_dir)), encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(page_file.as_uri())
+        page.wait_for_timeout(3000)
+        content = page.screenshot()
+        browser.close()
+    with Image.open(io.BytesIO(content)) as image:
+        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(picture, optimize=True)
+
+
 def next_frame(page: Any) -> Any:
     while not (found := [frame for frame in page.frames if "plugin_entry" in frame.url]):
         page.wait_for_timeout(100)
@@ -175,6 +193,7 @@ def main() -> None:
         explained(images / "explain.png", options.chromium)
         photograph_tab(run_dir, images / "tab.png", options.chromium)
         photograph(run_dir, images / "tensorboard.png", options.chromium)
+        photograph_audit(run_dir, images / "audit.png", options.chromium)
         os.chdir(images)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .courses import last_values, texts
 from .material import Material
 from .model import Area, Finding, Table
-from .words import counted, number
+from .words import cell, counted, number
 
 _FEWEST_DOMAINS = 3
 _NO_DOMAINS = "held-out texts of three domains or more, each large enough for a compressor"
@@ -61,7 +61,7 @@ def _behind(material: Material) -> Finding:
     is_known = len(found) >= _FEWEST_DOMAINS
     worst = max(ratios, key=ratios.__getitem__, default=None) if is_known else None
     rows = [
-        [_short(name), number(found[name]), number(hard.get(name, math.nan)), f"{ratio:.2f}"]
+        [_short(name), number(found[name]), cell(hard.get(name)), f"{ratio:.2f}"]
         for name, ratio in sorted(ratios.items(), key=lambda entry: -entry[1])
     ]
     basis = "for their difficulty, by xz," if has_hardness else "in bits per byte,"

@@ -12,7 +12,7 @@ from .courses import Course, courses, last_values, texts
 from .fits import trimmed
 from .material import Material, Signal
 from .model import Area, Finding, Place, Table
-from .words import counted, number, percent
+from .words import cell, counted, number, percent
 
 _NO_ROUNDS = "rounds of held-out texts (PerplexityProbe, or pretrain-monitor audit --model)"
 _NO_COURSE = "several rounds of held-out texts during the run (PerplexityProbe)"
@@ -35,7 +35,7 @@ def _level(material: Material) -> Finding:
             one.name,
             number(one.newest),
             _interval(one),
-            number(perplexities.get(one.domain, math.nan)),
+            cell(perplexities.get(one.domain)),
             f"{len(one.values)}",
         ]
         for one in found

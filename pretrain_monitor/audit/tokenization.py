@@ -5,7 +5,7 @@ from __future__ import annotations
 from .courses import last_values
 from .material import Material
 from .model import Area, Finding, Table
-from .words import number, percent
+from .words import cell, number, percent
 
 _NO_TOKENIZER = "a TokenizationProbe (or pretrain-monitor audit --model)"
 
@@ -17,7 +17,7 @@ def findings(material: Material) -> list[Finding]:
 def _efficiency(material: Material) -> Finding:
     found = last_values(material, "/bytes_per_token")
     fertility = last_values(material, "/fertility")
-    rows = [[_short(name), number(value), number(fertility.get(name, float("nan")))] for name, value in found.items()]
+    rows = [[_short(name), number(value), cell(fertility.get(name))] for name, value in found.items()]
     worst = min(found, key=found.__getitem__, default=None)
     return _finding(
         "efficiency",

@@ -19,6 +19,11 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 0.01 else f"{value:.3g}"
 
 
+def cell(value: float | None) -> str:
+    """A number in a table, a dash where there is none."""
+    return "-" if value is None else number(value)
+
+
 def percent(share: float) -> str:
     """
     >>> percent(0.12345), percent(0.00012)

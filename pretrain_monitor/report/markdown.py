@@ -93,10 +93,11 @@ def _missing(findings: Sequence[Finding]) -> Iterator[str]:
     rows = [
         [finding.title, words.NEED_WORDS[finding.need], words.statement(finding), finding.advice]
         for finding in by_gravity(findings)
-        if state_of(finding) is State.MISSING
+        if state_of(finding) is State.MISSING and finding.need is not Need.SHOWN
     ]
     if rows:
         yield _table(["check", "need", "what is missing", "what to do"], rows)
+    yield from map(escaped, words.not_asked_for([one for one in findings if state_of(one) is State.MISSING]))
 
 
 def _incidents(incidents: Sequence[Incident]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..audit.model import Audit, Finding, Verdict
+from ..audit.model import Audit, Finding, Need, Verdict
 from ..audit.model import Table as Rows
 from ..printable import clean
 from ..sinks.wording import STYLES as SEVERITY_STYLES
@@ -106,13 +106,13 @@ def _against_it(findings: Iterable[Finding]) -> Iterator[RenderableType]:
     missing = [finding for finding in findings if state_of(finding) is State.MISSING]
     if missing:
         yield _title("Missing evidence")
-        yield _indented(
-            _bullets(
-                f"{one.title} ({words.NEED_WORDS[one.need]}): {words.statement(one)}"
-                + (f"; what to do: {one.advice}" if one.advice else "")
-                for one in missing
-            )
-        )
+        lines = [
+            f"{one.title} ({words.NEED_WORDS[one.need]}): {words.statement(one)}"
+            + (f"; what to do: {one.advice}" if one.advice else "")
+            for one in missing
+            if one.need is not Need.SHOWN
+        ]
+        yield _indented(_bullets([*lines, *words.not_asked_for(missing)]))
 
 
 def _headline(finding: Finding) -> Text:

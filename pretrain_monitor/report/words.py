@@ -61,6 +61,12 @@ def statement(finding: Finding) -> str:
     return finding.missing or "not enough evidence" if state_of(finding) is State.MISSING else finding.summary
 
 
+def not_asked_for(missing: Sequence[Finding]) -> list[str]:
+    """A line for what is missing and does not count, if there is any: nobody has to do anything about it."""
+    titles = [one.title for one in missing if one.need is Need.SHOWN]
+    return [f"not measured, and not counted: {', '.join(titles)}"] if titles else []
+
+
 def measured(finding: Finding) -> str:
     """``3.1 %, at most 1 % (required)``"""
     value, limit = value_and_limit(finding)
