@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pretrain_monitor.report.html import html_of
-from pretrain_monitor.report.json_file import json_of
 
 from pretrain_monitor.audit.criteria import load_criteria
 from pretrain_monitor.audit.gathering import gather
 from pretrain_monitor.audit.run import audit_of
 from pretrain_monitor.lines import line
+from pretrain_monitor.report.html import html_of
+from pretrain_monitor.report.json_file import json_of
 
 LIMIT_S, LIMIT_BYTES = 20.0, 8_000_000
 _SIGNALS = ("loss", "grad_norm", "learning_rate", "update_rms", "logit_z", "entropy")

@@ -11,12 +11,11 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from pretrain_monitor.report.html import html_of
-from pretrain_monitor.report.markdown import markdown_of
-
 from pretrain_monitor import audit_run
 from pretrain_monitor.probes.command import measure_models
 from pretrain_monitor.probes.results import write_results
+from pretrain_monitor.report.html import html_of
+from pretrain_monitor.report.markdown import markdown_of
 
 HERE = Path(__file__).parent
 

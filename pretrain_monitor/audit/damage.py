@@ -44,6 +44,8 @@ class Damage:
 def damages(material: Material) -> list[Damage]:
     """Of every alert with enough of the run on both sides of it."""
     loss = material.loss
+    if not len(loss):
+        return []
     alerts = [one for one in material.alerts if one.kind in _OF_LEVEL and "loss" in one.signals]
     spans = [(one.onset_step, material.end_of(one)) for one in alerts]
     found = []

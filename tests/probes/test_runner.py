@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from tests.probes.tiny_models import TinyGPT, letters
 
 from pretrain_monitor import read_run
 from pretrain_monitor.callbacks.loop import LoopMonitor
 from pretrain_monitor.config import ConfigError
 from pretrain_monitor.probes import ChoiceProbe, Fact, FactProbe, PerplexityProbe, ProbeResult, Scheduled
 from pretrain_monitor.probes.tokenizers import Tokenizer
-from tests.probes.tiny_models import TinyGPT, letters
 from tests.probes.watched_loops import QUIET, records, rounds, train
 
 BYTES = Tokenizer("bytes", lambda texts: [letters(text) for text in texts], prefix_id=0)

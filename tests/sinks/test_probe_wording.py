@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tests.probes.tiny_models import letters
+
 from pretrain_monitor import Sample, read_run
 from pretrain_monitor.probes import PerplexityProbe
 from pretrain_monitor.sinks.probe_wording import ProbeCourses
-from tests.probes.tiny_models import letters
 from tests.probes.watched_loops import train
 
 
