@@ -8,7 +8,6 @@ from ..viewing.series import Floats
 
 WINDOW = 1000
 SPREADS = 7.0
-_LARGEST = 1e100  # as the detector sees numbers: their squares are finite
 _FEWEST = 100  # values before one that is judged: a spread of fewer says little
 
 
@@ -29,7 +28,7 @@ def spike_score(values: Floats) -> tuple[float, Floats]:
     if count <= _FEWEST:
         return 0.0, np.empty(0, dtype=np.int64)
     # Sums of squares of small numbers: what is far from zero would lose its digits.
-    centred = np.clip(values - np.median(values), -_LARGEST, _LARGEST)
+    centred = values - np.median(values)
     sums = np.concatenate([[0.0], np.cumsum(centred)])
     squares = np.concatenate([[0.0], np.cumsum(centred**2)])
     at = np.arange(_FEWEST, count)
