@@ -12,6 +12,7 @@ from ..telemetry import Sample
 from .errors import LogError
 from .event_records import EventFile, ScalarEvent
 from .event_tags import fields_of
+from .notes import ReadNotes
 from .rows import FillerNaN
 
 _PART = ".tfevents."
@@ -99,6 +100,16 @@ class EventFileRun:
         """The newest step too, to which more may come."""
         return self._give_out(_LARGEST_STEP)
 
+    def tell(self, notes: ReadNotes) -> None:
+        """What of the files could not be read, once all has been."""
+        for name, file in self._files.items():
+            if file.is_damaged:
+                notes.sentences.append(
+                    f"{name} is damaged after byte {file.offset:,}; what comes behind it is left out"
+                )
+            elif file.is_cut_off:
+                notes.sentences.append(f"{name} is cut off within its last record, or still being written")
+
     def _look_for_files(self) -> None:
         names = sorted(entry.name for entry in self.directory.iterdir() if _PART in entry.name and entry.is_file())
         for name in names:
@@ -164,8 +175,11 @@ class EventFileRun:
         return found
 
 
-def read_event_files(path: Path) -> Iterator[Sample]:
+def read_event_files(path: Path, notes: ReadNotes | None = None) -> Iterator[Sample]:
     """All samples of a directory of event files, or of one file: oldest first, what was superseded left out.
+
+    Args:
+        notes: told which files are damaged or cut off.
 
     Raises:
         LogError: there are none, or nothing that could be read in them.
@@ -186,6 +200,8 @@ def read_event_files(path: Path) -> Iterator[Sample]:
                 rows[item.step] = _joined(known, item) if known is not None else Sample(item.step, item.metrics)
             else:
                 rows[item.step] = item
+    if notes is not None:
+        run.tell(notes)
     if not rows:
         raise LogError(f"{path}: no scalars in its event files")
     yield from (rows[step] for step in sorted(rows))

@@ -6,19 +6,24 @@ takes ten times as long, and its server keeps a sample of the points only.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import logging
 import math
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from .errors import LogError
 
 logger = logging.getLogger(__name__)
 
 _HEAD, _TAIL = 12, 4
+_GZIP = b"\x1f\x8b"
+_PIECE = 1 << 12
 # A record with one plain scalar, as SummaryWriter makes them: wall time, step, and of a summary the tag and the value,
 # each behind the byte that says which field it is. All lengths are below 128.
 _PLAIN = re.compile(
@@ -59,6 +64,8 @@ class EventFile:
         self.is_behind = False  # the last reading stopped at its limit
         self._parse = _parser()
         self._tags: dict[bytes, str] = {}
+        self._packed: BinaryIO | None = None
+        self._is_packed = self._is_torn = False
 
     def read(self, at_most: int) -> Iterator[ScalarEvent]:
         """The records that are complete, from about ``at_most`` bytes, one at least.
@@ -69,12 +76,12 @@ class EventFile:
         self.is_behind = False
         if self.is_damaged:
             return
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             file.seek(self.offset)
-            data = file.read(at_most)
+            data = self._read(file, at_most)
             needed = _needed(data)
             if needed is not None and needed > len(data) == at_most and needed <= _LONGEST:
-                data += file.read(needed - len(data))
+                data += self._read(file, needed - len(data))
             self.is_behind = len(data) >= at_most
         at = 0
         while at + _HEAD <= len(data):
@@ -90,8 +97,39 @@ class EventFile:
             self.offset += _HEAD + length + _TAIL
             if event is not None:
                 yield event
+        if self._is_torn:
+            self._give_up()
         if at == 0:
             self.is_behind = False
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether there is a beginning of a record behind the last whole one: it is being written, or was cut off."""
+        return not self._is_packed and not self.is_damaged and self.path.stat().st_size > self.offset
+
+    def _opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
+        """The file; of a packed one what is in it, kept open, for it can only be read on."""
+        if self._packed is not None:
+            return contextlib.nullcontext(self._packed)
+        file = self.path.open("rb")
+        if self.offset == 0 and file.read(2) == _GZIP:
+            file.close()
+            self._is_packed = True
+            self._packed = cast(BinaryIO, gzip.open(self.path))  # noqa: SIM115  # closed with this object
+            return contextlib.nullcontext(self._packed)
+        return file
+
+    def _read(self, file: BinaryIO, count: int) -> bytes:
+        if not self._is_packed:
+            return file.read(count)
+        data = bytearray()
+        try:
+            # Piece by piece: what comes before the place where it is cut off can still be read.
+            while len(data) < count and (piece := file.read(min(_PIECE, count - len(data)))):
+                data += piece
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            self._is_torn = True
+        return bytes(data)
 
     def _event(self, payload: bytes) -> ScalarEvent | None:
         if (plain := _PLAIN.fullmatch(payload)) is not None and (event := self._plain(*plain.groups())) is not None:

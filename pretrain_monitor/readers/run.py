@@ -75,7 +75,7 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
     if _has_event_files(path, is_run_directory):
         _only_run(path, run)
         notes.source = "TensorBoard event files"
-        yield from _event_files(path)
+        yield from _event_files(path, notes)
         return
     if is_run_directory and is_run(path):
         _only_run(path, run)
@@ -209,10 +209,10 @@ def _has_event_files(path: Path, is_directory: bool) -> bool:
         return False  # opening it says what is wrong with it
 
 
-def _event_files(path: Path) -> Iterator[Sample | None]:
+def _event_files(path: Path, notes: ReadNotes) -> Iterator[Sample | None]:
     yield None
     try:
-        yield from read_event_files(path)
+        yield from read_event_files(path, notes)
     except OSError as error:
         raise LogError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,8 +93,10 @@ def pattern_rows(source: LogSource, pattern: str) -> Iterator[tuple[int, dict[st
         LogError: no expression, one without the groups step and loss, one that is found nowhere.
     """
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of a bracket that a later Python may read otherwise
+            expression = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise LogError(f"pattern {shorten(repr(pattern))}: no regular expression: {error}") from None
     lacking = [name for name in ("step", "loss") if name not in expression.groupindex]
     if lacking:

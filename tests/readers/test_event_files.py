@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import struct
@@ -18,6 +19,7 @@ from pretrain_monitor.readers import LogError
 from pretrain_monitor.readers.event_files import EventFileRun, Late, Superseded
 from pretrain_monitor.readers.event_records import EventFile
 from pretrain_monitor.readers.event_tags import fields_of
+from pretrain_monitor.readers.notes import ReadNotes
 
 
 def writer(directory: Path, **options: Any) -> Any:
@@ -329,3 +331,37 @@ def test_a_record_reads_as_protobuf_reads_it_plain_or_not(
     (found,) = read
     # repr: NaN is not equal to itself.
     assert repr((found.step, found.time, found.values)) == repr((event.step, event.wall_time, expected))
+
+
+def scalars(directory: Path, count: int = 500) -> Path:
+    with writer(directory) as out:
+        for step in range(1, count + 1):
+            out.add_scalar("train/loss", 2.0, step)
+    (path,) = directory.iterdir()
+    return path
+
+
+def test_packed_files_are_unpacked(tmp_path: Path):
+    path = scalars(tmp_path / "plain")
+    packed = tmp_path / "packed" / f"{path.name}.gz"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert list(read_run(packed.parent)) == list(read_run(packed)) == list(read_run(path))
+    run = EventFileRun(packed.parent)
+    assert len(poll_all(run, at_most=1000)) == 499  # the newest may get more
+    packed.write_bytes(packed.read_bytes()[:-2000])
+    notes = ReadNotes()
+    assert 0 < len(list(read_run(packed.parent, notes=notes))) < 500
+    assert "is damaged after byte" in notes.sentences[0]
+
+
+def test_files_that_are_cut_off_or_damaged_are_said(tmp_path: Path):
+    path = scalars(tmp_path / "cut")
+    path.write_bytes(path.read_bytes()[:-7])
+    notes = ReadNotes()
+    assert len(list(read_run(path.parent, notes=notes))) == 499
+    assert notes.sentences == [f"{path.name} is cut off within its last record, or still being written"]
+    path.write_bytes(path.read_bytes()[:5000] + b"\xff" * 5000)
+    notes = ReadNotes()
+    assert 50 < len(list(read_run(path.parent, notes=notes))) < 200
+    assert notes.sentences[0].startswith(f"{path.name} is damaged after byte")
