@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.probes.tiny_models import direct_nats
+from tests.tiny_models import direct_nats
 
 from pretrain_monitor.probes.language_model import LanguageModel
 from pretrain_monitor.probes.rows import plain_row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.probes.tiny_models import TinyGPT, direct_nats, tiny_llama
+from tests.tiny_models import TinyGPT, direct_nats, tiny_llama
 
 from pretrain_monitor.probes.language_model import LanguageModel
 from pretrain_monitor.probes.rows import plain_row

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.probes.tiny_models import Successor, TinyGPT, direct_nats, letters, tiny_gpt2, tiny_llama
+from tests.tiny_models import Successor, TinyGPT, direct_nats, letters, tiny_gpt2, tiny_llama
 
 from pretrain_monitor.probes.base import ProbeError
 from pretrain_monitor.probes.choice import ChoiceProbe

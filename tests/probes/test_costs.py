@@ -6,7 +6,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from tests.probes.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2, tiny_llama
+from tests.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2, tiny_llama
 from torch import nn
 
 from pretrain_monitor.probes import PerplexityProbe

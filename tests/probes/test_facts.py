@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tests.probes.tiny_models import TinyGPT, letters
+from tests.tiny_models import TinyGPT, letters
 
 from pretrain_monitor.probes import FactProbe, ProbeError, invent_facts, save_facts, training_texts
 from pretrain_monitor.probes.facts import CONTROL, fact_suites, load_facts

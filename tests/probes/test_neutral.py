@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.probes.tiny_models import TinyGPT
+from tests.tiny_models import TinyGPT
 from torch import nn
 
 from pretrain_monitor.probes.neutral import neutral

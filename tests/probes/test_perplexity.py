@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.probes.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2
+from tests.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2
 
 from pretrain_monitor.probes.base import ProbeError
 from pretrain_monitor.probes.perplexity import PerplexityProbe

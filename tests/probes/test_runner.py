@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tests.probes.tiny_models import TinyGPT, letters
+from tests.tiny_models import TinyGPT, letters
 
 from pretrain_monitor import read_run
 from pretrain_monitor.callbacks.loop import LoopMonitor

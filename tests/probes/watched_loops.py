@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.probes.tiny_models import TinyGPT
+from tests.tiny_models import TinyGPT
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretrain_monitor.callbacks.loop import LoopMonitor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.probes.tiny_models import letters
+from tests.tiny_models import letters
 
 from pretrain_monitor import Sample, read_run
 from pretrain_monitor.probes import PerplexityProbe
