@@ -353,6 +353,8 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
         if part in choice:
             model = choice[part]
             continue
+        if part not in model.model_fields:
+            continue  # a name of the user's own, in a mapping whose values are of the model found before
         kinds = _models_in(model.model_fields[part].annotation)
         choice = {kind.model_fields["do"].default: kind for kind in kinds if "do" in kind.model_fields}
         if len(kinds) == 1:

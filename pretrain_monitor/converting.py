@@ -15,6 +15,8 @@ from .rundir import FILE_NAME
 from .runlog import RunLog
 from .telemetry import Sample
 
+CONVERTED = "converted from"  # what the end of such a run begins with
+
 
 def convert_log(path: str | Path, run_dir: str | Path, *, pattern: str | None = None) -> int:
     """Write a run directory as a monitored training leaves it, with the incidents that are found on the way.
@@ -44,18 +46,18 @@ def convert_log(path: str | Path, run_dir: str | Path, *, pattern: str | None = 
         raise ConfigError(f"{shown_path(target)}: there is a run in it already; name a directory that is not there yet")
     log = RunLog(target)
     try:
-        log.begin(None, note=f"converted from {notes.source}")
+        log.begin(None, note=f"{CONVERTED} {notes.source}")
         config = MonitorConfig()
         write_settings(target, config)
-        return _write(log, samples, config)
+        return _write(log, samples, config, notes)
     finally:
         log.close()
 
 
-def _write(log: RunLog, samples: Iterator[Sample], config: MonitorConfig) -> int:
+def _write(log: RunLog, samples: Iterator[Sample], config: MonitorConfig, notes: ReadNotes) -> int:
     detector = InstabilityDetector(config)
     count = snapshot = 0
-    reason = "finished"
+    broken = ""
     try:
         for sample in samples:
             log.write(sample, detector.update(sample))
@@ -64,9 +66,10 @@ def _write(log: RunLog, samples: Iterator[Sample], config: MonitorConfig) -> int
                 snapshot = sample.step
                 log.write_snapshot(snapshot, config.detection_key(), detector.state_dict())
     except LogError:
-        reason = "the log that it was converted from cannot be read any further"
+        broken = "the log that it was converted from cannot be read any further"
         raise
     finally:
         log.write_events(detector.finish())
-        log.end(detector.last_step or 0, reason)
+        # Not "finished": how the run ended is more than its log says.
+        log.end(detector.last_step or 0, broken or "; ".join([f"{CONVERTED} {notes.source}", *notes.sentences]))
     return count

@@ -16,6 +16,7 @@ _LONGEST = (
     "test_probe_ranks", "test_explain_command", "test_huggingface_probes", "test_examples", "test_docs",
     "test_plugin_page", "test_loop_ranks", "test_huggingface_ranks", "test_loop", "test_action_ranks",
     "test_lightning_probes", "test_lightning_ranks", "test_run", "test_restarting", "test_install", "test_trackers",
+    "test_report_page", "test_audit_command",
     "test_huggingface_resume", "test_huggingface_actions", "test_cli", "test_probe_command",
 )  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_LONGEST)}

@@ -28,7 +28,10 @@ def test_a_converted_log_has_the_same_samples_and_incidents(tmp_path: Path):
     assert list(read_run(tmp_path / "run")) == list(read_run(log))
     ours = [incident.to_json() for incident in replay(log)]
     assert ours and [incident.to_json() for incident in replay(tmp_path / "run")] == ours
-    assert audit_run(tmp_path / "run").incidents == ours
+    audit = audit_run(tmp_path / "run")
+    assert audit.incidents == ours
+    # A log does not say how its run ended, and a copy of it no more.
+    assert audit.finding("evidence/ended").value is None and audit.run.end_reason == "converted from table"
 
 
 def test_a_directory_with_a_run_in_it_is_left_alone(tmp_path: Path):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import ConfigError
 from ..output_files import OutputError, check_output
 from ..printable import shown_path
 from ..run_settings import CONFIG_NAME
@@ -44,6 +45,8 @@ def audit_and_report(wish: AuditWish) -> int:
         OutputError: a file that cannot be written.
     """
     # What was given wrong is said before a long log is read.
+    if wish.probes is not None and wish.model is None:
+        raise ConfigError(f"--probes {wish.probes}: these are measured of a model; give it as --model")
     criteria = load_criteria(wish.criteria)
     writers = _writers(wish)
     audit = audit_run(
@@ -71,9 +74,8 @@ def audit_and_report(wish: AuditWish) -> int:
 def _writers(wish: AuditWish) -> list[tuple[Path, Callable[[Audit], str]]]:
     given = [path for path in (wish.path, wish.against, wish.model) if path is not None]
     given += [Path(name) for name in (wish.criteria, wish.probes) if name is not None]
-    read = [
-        file for path in given for file in (path, path / FILE_NAME, path / CONFIG_NAME, path.with_name(CONFIG_NAME))
-    ]
+    # Of a directory anything may be read that is there already; of a log in which one of several runs is meant the log.
+    read = [file for path in given for file in (path, Path(str(path).rpartition("#")[0] or path), *_inside(path, wish))]
     found: list[tuple[Path, Callable[[Audit], str]]] = []
     if wish.html is not None:
         check_output("--html", wish.html, (".html", ".htm"), read, _READ)
@@ -89,6 +91,13 @@ def _writers(wish: AuditWish) -> list[tuple[Path, Callable[[Audit], str]]]:
         check_output("--json", wish.json, (".json",), read, _READ)
         found.append((wish.json, json_of))
     return found
+
+
+def _inside(path: Path, wish: AuditWish) -> list[Path]:
+    """Files that were asked for, and that are in a directory that is read."""
+    outputs = [file for file in (wish.html, wish.markdown, wish.json) if file is not None and file.exists()]
+    beside = [path / CONFIG_NAME, path.parent / CONFIG_NAME, path / FILE_NAME]
+    return beside + [file for file in outputs if path.is_dir() and file.resolve().is_relative_to(path.resolve())]
 
 
 def _html() -> Callable[[Audit], str]:

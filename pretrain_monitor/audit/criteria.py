@@ -66,8 +66,8 @@ class Criterion(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     need: Need = Field(Need.SHOWN, description="required, advised or shown")
-    at_most: float | None = Field(None, allow_inf_nan=False, description="passes up to this value")
-    at_least: float | None = Field(None, allow_inf_nan=False, description="passes from this value on")
+    at_most: float | None = Field(None, strict=True, allow_inf_nan=False, description="passes up to this value")
+    at_least: float | None = Field(None, strict=True, allow_inf_nan=False, description="passes from this value on")
 
     @model_validator(mode="after")
     def _has_one_limit(self) -> Criterion:
@@ -118,6 +118,8 @@ def presets() -> dict[str, Path]:
 
 def _of_file(path: Path, depth: int) -> Criteria:
     where = shown_path(path)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{where}: criteria are a file of settings or the name of a preset; this is no regular file")
     record = read_yaml(path, "file of criteria")
     if not isinstance(record, Mapping):
         raise ConfigError(f"{where}: criteria are settings as key: value, this is a {type(record).__name__}")
@@ -163,3 +165,5 @@ def _read(record: Mapping[str, Any], where: str) -> Criteria:
         return Criteria.model_validate(record)
     except ValidationError as error:
         raise ConfigError(f"{where}: {first_problem(error, Criteria)}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: settings that hold themselves") from None

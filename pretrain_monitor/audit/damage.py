@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..telemetry import Incident, Kind
-from ..viewing.series import Floats
-from .fits import blocks, trimmed
+from .fits import blocks, slope, trimmed
 from .material import Material, Signal
 
 _FEWEST = 40  # rows on either side
 _MOST = 4000
 _DRAWN_ON = 0.25
 _CLEAR = 4.0  # standard errors: a run has several incidents, and a trend goes on only about as it did
-_OF_LEVEL = frozenset({Kind.SPIKE, Kind.DIVERGENCE, Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NONFINITE})
+OF_LEVEL = frozenset({Kind.SPIKE, Kind.DIVERGENCE, Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NONFINITE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def damages(material: Material) -> list[Damage]:
     loss = material.loss
     if not len(loss):
         return []
-    alerts = [one for one in material.alerts if one.kind in _OF_LEVEL and "loss" in one.signals]
+    alerts = [one for one in material.alerts if one.kind in OF_LEVEL and "loss" in one.signals]
     spans = [(one.onset_step, material.end_of(one)) for one in alerts]
     found = []
     for at, incident in enumerate(alerts):
@@ -79,10 +78,10 @@ def _damage(loss: Signal, incident: Incident, span: tuple[int, int], others: lis
     x = np.log(np.maximum(past.steps, 1.0))
     centre, spread = x.mean(), max(float(((x - x.mean()) ** 2).sum()), 1e-12)
     half = len(x) // 2
-    slope = min(max(_slope(x, past.values), _slope(x[half:], past.values[half:])), 0.0)
+    trend = min(max(slope(x, past.values), slope(x[half:], past.values[half:])), 0.0)
     at = float(np.log(after.steps.mean()))
     level_before = float(past.values[half:].mean())
-    expected = level_before + slope * (at - float(x[half:].mean()))
+    expected = level_before + trend * (at - float(x[half:].mean()))
     error_of_mean = float(past.errors.mean())
     after_blocks = blocks(after, 20)
     error_after = float(after_blocks.errors.mean()) / np.sqrt(len(after_blocks))
@@ -92,10 +91,3 @@ def _damage(loss: Signal, incident: Incident, span: tuple[int, int], others: lis
         return None
     nats = level - expected
     return Damage(incident, nats, nats / expected, error, int(after.steps[0]), int(after.steps[-1]))
-
-
-def _slope(x: Floats, values: Floats) -> float:
-    """Of the straight line of least squares."""
-    centred = x - x.mean()
-    spread = float((centred**2).sum())
-    return float((centred * (values - values.mean())).sum()) / spread if spread > 0 else 0.0

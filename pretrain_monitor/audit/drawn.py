@@ -9,7 +9,7 @@ import numpy as np
 from ..viewing.finite import finite
 from .courses import courses
 from .fits import blocks, fit_power_law
-from .material import Material
+from .material import LARGEST, Material
 from .model import Curve
 
 _COLUMNS = 1200
@@ -34,7 +34,7 @@ def _training(material: Material) -> Iterator[Curve]:
 def _curve(material: Material, name: str, group: str, unit: str) -> Curve:
     series = material.content.series[name]
     drawn = series.draw(int(series.steps[0]), int(series.steps[-1]), _COLUMNS)
-    values = [finite(value) for value in drawn.values.tolist()]
+    values = [finite(value) for value in np.clip(drawn.values, -LARGEST, LARGEST).tolist()]
     return Curve(signal=name, group=group, unit=unit, steps=drawn.steps.tolist(), values=values)
 
 

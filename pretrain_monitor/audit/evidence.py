@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..converting import CONVERTED
 from .material import Material
 from .model import Area, Finding, Table
 from .words import percent
 
+_FROZEN_ROWS, _FROZEN_SHARE = 100, 0.02  # in a row; of the run
 _NEEDED = ("loss", "grad_norm", "learning_rate")
 
 
@@ -28,6 +32,9 @@ def _telemetry(material: Material) -> Finding:
         if absent
         else f"{worst} was logged at {percent(shares[worst])} of {total:,} steps"
     )
+    frozen = _frozen(material)
+    if frozen is not None:
+        shares[worst], summary = 0.0, frozen
     return _finding(
         "telemetry",
         "Steps that were logged",
@@ -41,6 +48,23 @@ def _telemetry(material: Material) -> Finding:
     )
 
 
+def _frozen(material: Material) -> str | None:
+    """What there is to say of a loss that stands still: that is no training, or no log of one."""
+    loss = material.loss
+    if len(loss) < _FROZEN_ROWS:
+        return None
+    changes = np.flatnonzero(np.diff(loss.values))
+    edges = np.concatenate([[-1], changes, [len(loss) - 1]])
+    longest = int(np.argmax(np.diff(edges)))
+    rows = int(edges[longest + 1] - edges[longest])
+    if rows < max(_FROZEN_ROWS, _FROZEN_SHARE * len(loss)):
+        return None
+    first = int(edges[longest]) + 1
+    return (
+        f"the loss is exactly {loss.values[first]:.6g} for {rows:,} samples in a row from step {loss.steps[first]:,} on"
+    )
+
+
 def _ended(material: Material) -> Finding:
     """Whether the run came to the end that it was meant to have."""
     end = material.content.end
@@ -50,6 +74,9 @@ def _ended(material: Material) -> Finding:
         is_running = material.is_held is True
         words = "the run is still going on" if is_running else "the run ended without a word, as when it is killed"
         return _finding("ended", "End of the run", 0.0, bound="at_least", summary=words, advice=_TO_DO)
+    if end.reason.startswith(CONVERTED):
+        missing = f"to know how the run ended, which was {end.reason}"
+        return _finding("ended", "End of the run", None, missing=missing)
     is_well = end.reason in ("", "finished")
     summary = f"finished at step {end.step:,}" if is_well else f"ended at step {end.step:,}: {end.reason}"
     return _finding("ended", "End of the run", float(is_well), bound="at_least", summary=summary, advice=_TO_DO)

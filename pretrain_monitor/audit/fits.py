@@ -100,3 +100,10 @@ def fit_power_law(steps: Floats, values: Floats) -> PowerLaw | None:
         if best is None or left < best[0]:
             best = left, PowerLaw(float(floor), float(scale), float(exponent))
     return None if best is None else best[1]
+
+
+def slope(x: Floats, values: Floats) -> float:
+    """Of the straight line of least squares; 0 where all x are the same."""
+    centred = x - x.mean()
+    spread = float((centred**2).sum())
+    return float((centred * (values - values.mean())).sum()) / spread if spread > 0 else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .fits import blocks
+from .fits import blocks, slope
 from .material import Material
 from .model import Area, Finding, Place
 from .words import number, percent
@@ -12,6 +12,7 @@ from .words import number, percent
 _NO_NORM = "the gradient norm of single steps, before clipping"
 _FEWEST_ROWS = 200
 _SETTLED = 0.1  # of the run: before it gradients settle
+_LEAST_DOUBLINGS = 0.5
 _EXACT = 1e-3  # relative: so near to the limit is a norm that was logged after clipping
 
 
@@ -24,8 +25,11 @@ def _trend(material: Material) -> Finding:
     if len(norm) < _FEWEST_ROWS or norm.values.min() <= 0:
         return _finding("trend", "Trend of the gradient norm", None, missing=_NO_NORM)
     parts = blocks(norm)
-    slope = float(np.polyfit(np.log2(np.maximum(parts.steps, 1.0)), np.log(np.maximum(parts.values, 1e-300)), 1)[0])
-    change = float(np.expm1(slope))
+    doublings = np.log2(np.maximum(parts.steps, 1.0))
+    if doublings[-1] - doublings[0] < _LEAST_DOUBLINGS:
+        missing = "a run over more than half a doubling of its steps"
+        return _finding("trend", "Trend of the gradient norm", None, missing=missing)
+    change = float(np.expm1(slope(doublings, np.log(np.maximum(parts.values, 1e-300)))))
     return _finding(
         "trend",
         "Trend of the gradient norm",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..viewing.series import Floats
-from .fits import blocks, fit_power_law
+from .fits import blocks, fit_power_law, slope
 from .material import Material
 from .model import Area, Finding, Place, Table
 from .segments import segments_of
@@ -36,14 +36,15 @@ def learning(material: Material) -> Finding:
             law = fit_power_law(steps[:at], values[:at])
             if law is None:
                 continue
-            predicted = float(law.at(steps[at - 1 : at])[0] - law.at(steps[-1:])[0])
-            level_then, level_now = float(law.at(steps[at - 1 : at])[0]), float(values[-3:].mean())
+            # The median of the last stretches: a spike that heals before the end is not where the run ended.
+            predicted = float(law.at(steps[at - 1 : at])[0] - law.at(steps[-3:-2])[0])
+            level_then, level_now = float(law.at(steps[at - 1 : at])[0]), float(np.median(values[-5:]))
             if predicted > max(_CLEAR * error, _SMALLEST * level_then):
                 shares.append(((level_then - level_now) / predicted, predicted, at))
     worst = min(shares, default=None)
-    slope = _slope(steps, values)
+    falls = _end_slope(steps, values)
     flat = [one for one in material.incidents if one.kind.value == "plateau"]
-    evidence = [f"at the end the loss falls by {number(-slope)} nats for each doubling of the steps"] if slope else []
+    evidence = [f"at the end the loss falls by {number(-falls)} nats for each doubling of the steps"] if falls else []
     evidence += [f"the detector told a plateau from step {one.onset_step:,}" for one in flat]
     return Finding(
         check="stability/still_learning",
@@ -57,8 +58,8 @@ def learning(material: Material) -> Finding:
         else "a run long and quiet enough for its power law to predict a fall that could be missed",
         summary=""
         if worst is None
-        else f"from step {int(steps[worst[2] - 1]):,} on the loss fell by {percent(worst[0])} of what the power law of "
-        f"the run until then predicts ({number(worst[1])} nats)",
+        else f"from step {int(steps[worst[2] - 1]):,} on the loss {'fell' if worst[0] >= 0 else 'rose'} by "
+        f"{percent(abs(worst[0]))} of the {number(worst[1])} nats that its power law until then lets it fall",
         evidence=evidence,
         table=_phases(material, evidence),
         places=[]
@@ -85,9 +86,9 @@ def _phases(material: Material, evidence: list[str]) -> Table | None:
     return Table(titles=["phase, steps", "loss", "nats per 1,000 steps", "against the power law"], rows=rows)
 
 
-def _slope(steps: Floats, values: Floats) -> float | None:
+def _end_slope(steps: Floats, values: Floats) -> float | None:
     """Of the last third, in nats for each doubling of the steps."""
     last = steps >= steps[-1] * 0.67 if len(steps) else np.empty(0, dtype=bool)
     if last.sum() < 4:
         return None
-    return float(np.polyfit(np.log2(np.maximum(steps[last], 1.0)), values[last], 1)[0])
+    return slope(np.log2(np.maximum(steps[last], 1.0)), values[last])

@@ -17,7 +17,7 @@ from .model import RunFacts
 from .offline import offline_alerts
 from .reviewed import Reviewed
 
-_LARGEST = 1e100  # as the detector sees numbers: their squares are finite
+LARGEST = 1e100  # as the detector sees numbers: their squares are finite
 # Of the training itself; the others are told by a schedule, by probes or by the monitor.
 TRAINING = frozenset({Kind.NONFINITE, Kind.DIVERGENCE, Kind.SPIKE, Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.PLATEAU,
                       Kind.NOISE_CHANGE, Kind.GRAD_SPIKE, Kind.BAD_BATCH})  # fmt: skip
@@ -77,7 +77,7 @@ class Material:
                 self._signals[name] = Signal(name, np.empty(0, dtype=np.int64), np.empty(0))
             else:
                 keep = np.isfinite(series.values)
-                values = np.clip(series.values[keep], -_LARGEST, _LARGEST)
+                values = np.clip(series.values[keep], -LARGEST, LARGEST)
                 self._signals[name] = Signal(name, series.steps[keep], values)
         return self._signals[name]
 
@@ -116,7 +116,7 @@ class Material:
     def reviewed(self) -> list[Reviewed]:
         """What looking back makes of every incident, and what it finds alone."""
         series = {
-            name: (one.steps, np.clip(one.values, -_LARGEST, _LARGEST))
+            name: (one.steps, np.clip(one.values, -LARGEST, LARGEST))
             for name in ("loss", "grad_norm")
             if (one := self.content.series.get(name)) is not None
         }

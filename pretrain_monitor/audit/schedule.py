@@ -157,7 +157,8 @@ def _is_restart(incident: object) -> bool:
 def _decay(material: Material) -> Finding:
     rate = material.rate
     if len(rate) < 3 or rate.values.max() <= 0:
-        return _finding("decay", "Decay of the learning rate", None, missing=_NO_RATE)
+        missing = _NO_RATE if len(rate) < 3 else "a learning rate that was ever above 0"
+        return _finding("decay", "Decay of the learning rate", None, missing=missing)
     last = rate.values[-max(1, int(_LAST * len(rate))) :]
     # A burst of a few steps is no peak.
     peak = float(np.quantile(rate.values, _PEAK)) or float(rate.values.max())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..viewing.series import Floats
+from .fits import robust_sd
 
 WINDOW = 1000
 SPREADS = 7.0
+_FARTHEST = 1e6  # spreads
 _FEWEST = 100  # values before one that is judged: a spread of fewer says little
 
 
@@ -29,6 +31,9 @@ def spike_score(values: Floats) -> tuple[float, Floats]:
         return 0.0, np.empty(0, dtype=np.int64)
     # Sums of squares of small numbers: what is far from zero would lose its digits.
     centred = values - np.median(values)
+    # One value of 1e12 would leave no digits to all that come after it.
+    reach = _FARTHEST * max(robust_sd(np.diff(values)), 1e-12)
+    centred = np.clip(centred, -reach, reach)
     sums = np.concatenate([[0.0], np.cumsum(centred)])
     squares = np.concatenate([[0.0], np.cumsum(centred**2)])
     at = np.arange(_FEWEST, count)

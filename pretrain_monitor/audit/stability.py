@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..telemetry import Incident, Kind, Status
-from .damage import Damage, damages
+from .damage import OF_LEVEL, Damage, damages
 from .fits import noise
 from .learning import learning
 from .material import TRAINING, Material
@@ -212,6 +212,10 @@ def _damage(material: Material) -> Finding:
     has_any = len(material.loss) > _FEWEST_ROWS
     found = damages(material) if has_any else []
     left = [one for one in found if one.is_clear]
+    judged = {one.incident.id for one in found}
+    unjudged = [one for one in material.alerts if one.kind in OF_LEVEL and one.id not in judged]
+    unknown = [one for one in unjudged if one.status in _LASTING]
+    is_known = has_any and (bool(left) or not unknown)
     worst = max((one.share for one in left), default=0.0)
     rows = [_damage_row(one) for one in found[:_SHOWN]]
     marked = [at for at, one in enumerate(found[:_SHOWN]) if one.is_clear]
@@ -230,10 +234,17 @@ def _damage(material: Material) -> Finding:
         check="stability/lingering_damage",
         area=Area.STABILITY,
         title="Lasting damage",
-        value=100.0 * worst if has_any else None,
+        value=100.0 * worst if is_known else None,
         unit="%",
-        missing="" if has_any else f"the loss of {_FEWEST_ROWS} steps or more",
-        summary=summary,
+        missing=""
+        if is_known
+        else "enough of the run on both sides of its alerts"
+        if has_any
+        else f"the loss of {_FEWEST_ROWS} steps or more",
+        summary=summary if is_known else "",
+        evidence=[f"{counted(len(unjudged), 'alert')} too near another or an end of the run to be compared"]
+        if unjudged
+        else [],
         table=Table(titles=titles, rows=rows, marked=marked) if rows else None,
         places=[
             Place(signal="loss", first_step=one.first_step, last_step=one.last_step, note="level after") for one in left

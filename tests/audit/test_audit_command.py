@@ -87,3 +87,36 @@ def test_what_cannot_be_done_is_said_in_one_line(runs: Path, tmp_path: Path):
     assert is_one_line(cli("audit", log, "--json", tmp_path / "no" / "a.json"), "--json", "does not exist")
     assert is_one_line(cli("audit", log, "--markdown", log), "--markdown", ".md")
     assert is_one_line(cli("audit", log, "--model", runs / "sound", "--probes", "qick"), "qick")
+
+
+def test_nothing_that_is_read_is_written_over(runs: Path, tmp_path: Path):
+    checkpoint = tmp_path / "hf" / "checkpoint-300"
+    checkpoint.mkdir(parents=True)
+    state = checkpoint / "trainer_state.json"
+    entries = [{"step": step, "loss": 3.0, "grad_norm": 1.0} for step in range(1, 301)]
+    state.write_text(json.dumps({"global_step": 300, "log_history": entries}, indent=1))
+    before = state.read_bytes()
+    assert is_one_line(cli("audit", tmp_path / "hf", "--json", state), "read by this command")
+    assert is_one_line(cli("audit", f"{state}#1", "--json", state), "read by this command")
+    assert state.read_bytes() == before
+    # A new file in the directory that is read is what people want.
+    assert cli("audit", runs / "sound", "--json", runs / "sound" / "audit.json").returncode in (0, 1)
+
+
+def test_where_one_is_can_be_audited(runs: Path):
+    from forked import forker
+
+    done = forker("pretrain_monitor.cli").run(
+        "pretrain_monitor.cli:main", ["audit", "."], cwd=runs / "sound", timeout=120
+    )
+    assert done.returncode == 0 and "sound" in done.stdout, done.stderr
+
+
+def test_odd_criteria_are_one_line(runs: Path, tmp_path: Path):
+    log = runs / "log.csv"
+    (tmp_path / "itself.yaml").write_text("checks: &a\n  stability/incidents: *a\n")
+    (tmp_path / "true.yaml").write_text("checks:\n  stability/incidents: {need: required, at_most: true}\n")
+    assert is_one_line(cli("audit", log, "--criteria", tmp_path / "itself.yaml"), "itself.yaml")
+    assert is_one_line(cli("audit", log, "--criteria", tmp_path / "true.yaml"), "at_most")
+    assert is_one_line(cli("audit", log, "--criteria", "/dev/zero"), "no regular file")
+    assert is_one_line(cli("audit", log, "--probes", "quick"), "--model")

@@ -293,3 +293,40 @@ def test_a_checkpoint_behind_its_predecessor(tmp_path: Path):
     ahead = audit_run(better, against=worse).finding("held_out/against")
     assert behind.value is not None and behind.value > 3 and behind.passed is False
     assert ahead.value == 0.0
+
+
+def test_a_loss_that_stands_still_is_no_training(tmp_path: Path):
+    def change(run: dict[str, np.ndarray]) -> None:
+        run["loss"][1500:] = 0.0
+
+    telemetry = of_table(tmp_path, change).finding("evidence/telemetry")
+    assert telemetry.passed is False
+    assert telemetry.summary == "the loss is exactly 0 for 1,500 samples in a row from step 1,501 on"
+
+
+def test_one_glitch_does_not_hide_the_spikes_or_make_any(tmp_path: Path):
+    def change(run: dict[str, np.ndarray]) -> None:
+        run["loss"][300] = 1e12
+        run["loss"][[2000, 2600]] *= 1.5
+
+    score = of_table(tmp_path, change).finding("stability/spike_score")
+    assert score.value == pytest.approx(100 * 3 / 2900)
+
+
+def test_damage_that_cannot_be_measured_is_no_pass(tmp_path: Path):
+    def change(run: dict[str, np.ndarray]) -> None:
+        run["loss"][2970:] *= 1.5
+        run["grad_norm"][2970:] *= 5
+
+    audit = of_table(tmp_path, change)
+    assert audit.finding("stability/incidents").passed is False
+    damage = audit.finding("stability/lingering_damage")
+    assert damage.value is None and "both sides" in damage.missing
+
+
+def test_a_run_of_nothing_but_nan_is_audited(tmp_path: Path):
+    def change(run: dict[str, np.ndarray]) -> None:
+        run["loss"][:] = np.nan
+
+    audit = of_table(tmp_path, change)
+    assert audit.verdict == "not ready" and audit.finding("stability/nonfinite").passed is False

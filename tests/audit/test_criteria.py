@@ -50,6 +50,8 @@ def test_a_file_extends_a_preset_or_a_file_beside_it(tmp_path: Path):
         ("checks:\n  schedule/decay: {need: wanted, at_most: 1}\n", "need"),
         ("checks:\n  schedule/decay: {at_most: .nan}\n", "at_most"),
         ("check: {}\n", "did you mean 'checks'?"),
+        ("checks:\n  schedule/decay: {ned: required}\n", "did you mean 'need'?"),
+        ("checks:\n  schedule/decay: {at_most: yes}\n", "at_most"),
         ("extends: reserch\n", "presets are checkpoint, continue-pretraining, production, research"),
         ("extends: this.yaml\n", "circle"),
         ("- a\n- b\n", "key: value"),

@@ -4,8 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 from pretrain_monitor.actions import Rewind
 
+torch.set_num_threads(1)  # as where it is compared with: sums of several threads differ in their last digit
 kind, folder, skip = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 actions = [Rewind(by_restart=True, skip_steps=skip)]

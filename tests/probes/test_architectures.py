@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.tiny_models import direct_nats
 
 from pretrain_monitor.probes.language_model import LanguageModel
 from pretrain_monitor.probes.rows import plain_row
 from pretrain_monitor.probes.scoring import score
 from pretrain_monitor.probes.shared_rows import shared_rows
+from tests.tiny_models import direct_nats
 
 LONGEST = 60  # tokens of a text in these tests
 WIDE, NARROW = 64, 8  # windows of attention: wider than any text, and not

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import TinyGPT, direct_nats, tiny_llama
 
 from pretrain_monitor.probes.language_model import LanguageModel
 from pretrain_monitor.probes.rows import plain_row
 from pretrain_monitor.probes.scoring import score
+from tests.tiny_models import TinyGPT, direct_nats, tiny_llama
 
 
 def read(model, texts, batch_tokens):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import Successor, TinyGPT, direct_nats, letters, tiny_gpt2, tiny_llama
 
 from pretrain_monitor.probes.base import ProbeError
 from pretrain_monitor.probes.choice import ChoiceProbe
@@ -12,6 +11,7 @@ from pretrain_monitor.probes.questions import Question
 from pretrain_monitor.probes.scoring import score
 from pretrain_monitor.probes.shared_rows import plain_rows, shared_rows
 from pretrain_monitor.probes.tokenizers import Tokenizer
+from tests.tiny_models import Successor, TinyGPT, direct_nats, letters, tiny_gpt2, tiny_llama
 
 BYTES = Tokenizer("bytes", lambda texts: [letters(text) for text in texts], prefix_id=0)
 

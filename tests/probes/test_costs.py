@@ -6,7 +6,6 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2, tiny_llama
 from torch import nn
 
 from pretrain_monitor.probes import PerplexityProbe
@@ -14,6 +13,7 @@ from pretrain_monitor.probes.base import ProbeError
 from pretrain_monitor.probes.language_model import LanguageModel
 from pretrain_monitor.probes.rows import Row, plain_row
 from pretrain_monitor.probes.scoring import score
+from tests.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2, tiny_llama
 
 
 def texts_of(seed: int = 0, count: int = 12, longest: int = 50) -> list[list[int]]:

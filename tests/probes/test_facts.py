@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
-from tests.tiny_models import TinyGPT, letters
 
 from pretrain_monitor.probes import FactProbe, ProbeError, invent_facts, save_facts, training_texts
 from pretrain_monitor.probes.facts import CONTROL, fact_suites, load_facts
+from tests.tiny_models import TinyGPT, letters
 
 
 def test_facts_are_the_same_for_the_same_seed_and_others_for_another():

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import TinyGPT
 from torch import nn
 
 from pretrain_monitor.probes.neutral import neutral
+from tests.tiny_models import TinyGPT
 
 
 def states():

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2
 
 from pretrain_monitor.probes.base import ProbeError
 from pretrain_monitor.probes.perplexity import PerplexityProbe
 from pretrain_monitor.probes.tokenizers import Tokenizer
+from tests.tiny_models import Successor, TinyGPT, Uniform, direct_nats, letters, tiny_gpt2
 
 WITH_PREFIX = Tokenizer("bytes", lambda texts: [letters(text) for text in texts], prefix_id=0)
 

@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import TinyGPT, letters
 
 from pretrain_monitor import read_run
 from pretrain_monitor.callbacks.loop import LoopMonitor
@@ -16,6 +15,7 @@ from pretrain_monitor.config import ConfigError
 from pretrain_monitor.probes import ChoiceProbe, Fact, FactProbe, PerplexityProbe, ProbeResult, Scheduled
 from pretrain_monitor.probes.tokenizers import Tokenizer
 from tests.probes.watched_loops import QUIET, records, rounds, train
+from tests.tiny_models import TinyGPT, letters
 
 BYTES = Tokenizer("bytes", lambda texts: [letters(text) for text in texts], prefix_id=0)
 FACTS = [Fact(str(n), ("a told b",), "a tells", " b", (" c",), n) for n in (0, 3)]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.tiny_models import TinyGPT
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretrain_monitor.callbacks.loop import LoopMonitor
+from tests.tiny_models import TinyGPT
 
 torch.set_num_threads(1)
 

@@ -170,7 +170,7 @@ def test_the_page_is_as_dark_as_the_reader_wishes_and_paper_is_white(tmp_path: P
     page.wait_for_function(f"{paper} === 'rgb(255, 255, 255)' && {plot} === '#ffffff'")
     page.emulate_media(color_scheme="dark", media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+    page.wait_for_function(f"{paper} === 'rgb(255, 255, 255)'")
     assert page.locator("details:not([open])").count() == 0
     assert page.locator("figure[data-chart] .still >> visible=true").count() == 7
     page.close()

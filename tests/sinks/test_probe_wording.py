@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tests.tiny_models import letters
-
 from pretrain_monitor import Sample, read_run
 from pretrain_monitor.probes import PerplexityProbe
 from pretrain_monitor.sinks.probe_wording import ProbeCourses
 from tests.probes.watched_loops import train
+from tests.tiny_models import letters
 
 
 def a_round(step, metrics, reason="regular", seconds=1.5):
