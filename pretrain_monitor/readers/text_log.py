@@ -7,7 +7,6 @@ are passed over.
 
 from __future__ import annotations
 
-import ast
 import itertools
 import re
 import warnings
@@ -19,16 +18,23 @@ from .errors import LogError
 from .notes import ReadNotes
 from .source import LogSource
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)"
+# Digits are taken whole (++): tried at all lengths, a long row of them in a line would take hours.
+_NUMBER = r"[-+]?(?:\d++\.?\d*+(?:[eE][-+]?\d++)?|\.\d++(?:[eE][-+]?\d++)?|nan|inf(?:inity)?)"
+_WITH_COMMAS = r"[-+]?\d++(?:,\d++)++(?:\.\d*+)?"  # whole: half of 9,12 would be another number
 _WORD = r"(?!(?:nan|inf|infinity)\b)[A-Za-z_][\w/-]*"
 # A name of up to four words, a colon, an equals sign or a space, and a number that goes on in no unit.
-_PAIR = re.compile(rf"(?<![\w/-])({_WORD}(?: {_WORD}){{0,3}})(?:\s*[:=]\s*|\s+)({_NUMBER})(?![\w.])", re.IGNORECASE)
+_PAIR = re.compile(
+    rf"(?<![\w/-])({_WORD}(?: {_WORD}){{0,3}})(?:\s*[:=]\s*|\s+)({_WITH_COMMAS}|{_NUMBER})(?![\w.]|,\d)", re.IGNORECASE
+)
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(\.\d*)?")
 _BARE = re.compile(rf"(\d+) (train|val) ({_NUMBER})", re.IGNORECASE)  # the log file of build-nanogpt
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 _BLOCK_HEAD = re.compile(r"\[step=(\d+)(?:/\d+)?[,\]]")
 _BLOCK_ENTRY = re.compile(rf"\s+([\w/().-]+(?: [\w()-]+)*)=({_NUMBER}|\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?)", re.IGNORECASE)
-_WHOLE_NUMBER = re.compile(_NUMBER, re.IGNORECASE)
+# What str() makes of a dict of numbers; NaN in it is no literal of Python.
+_DICT = re.compile(r"""\{\s*["'][^{}]*\}""")
+_DICT_ENTRY = re.compile(rf"""["']([^"']+)["']\s*:\s*(["']?)({_NUMBER})\2\s*(?=[,}}])""", re.IGNORECASE)
 
 _BANNER_LINES = 20_000  # before the first step
 
@@ -45,6 +51,8 @@ _FIELDS = {
     **dict.fromkeys(("loss_scale",), "loss_scale"),
     **dict.fromkeys(("val_loss", "validation_loss", "valid_loss", "eval_loss"), "val_loss"),
 }
+# Whole numbers: a comma in one parts thousands.
+_COUNTED = frozenset({"step", "tokens_seen"})
 
 
 def text_rows(
@@ -60,30 +68,62 @@ def text_rows(
     Raises:
         LogError: ``refused``.
     """
-    has_loss = False
-    block = _Block()
-    printed = 0  # lines that a Trainer printed, which have no step
-    for number, line in enumerate(itertools.chain([first], source)):
-        if number == _BANNER_LINES and not has_loss:
+    lines = _Lines()
+    passed_over = number = 0
+    for number, line in enumerate(itertools.chain([first], source), 1):
+        if number > _BANNER_LINES and not lines.has_loss:
             raise refused  # a pipe may have no end
+        is_read = False
         # A progress bar writes over itself.
         for part in line.split("\r"):
-            row = _printed_dict(part) or row_in(part) or block.row_in(part)
-            if row is None:
-                continue
-            if "step" not in row:
-                printed += "loss" in row
-                if not printed:
-                    continue
-                row["step"] = printed
-            has_loss = has_loss or "loss" in row
-            yield source.line_number, row
-    if not has_loss:
+            row = lines.row_in(part)
+            if row is not None:
+                is_read = True
+                yield source.line_number, row
+        passed_over += bool(line.strip()) and not is_read and not lines.is_in_block
+    if not lines.has_loss:
         raise refused
-    if printed and notes is not None:
+    if notes is None:
+        return
+    if passed_over:
+        notes.sentences.append(f"{passed_over:,} of {number:,} lines hold no step with a signal and are passed over")
+    if lines.counted:
         notes.say(
             source.name, "its lines have no step: those with a loss are counted, whatever the logging interval was"
         )
+
+
+class _Lines:
+    """What lines say, one after the other.
+
+    Where the first loss comes with a step, only lines with a step count; where it comes without one, lines are counted
+    in the place of steps, and steps in other lines, which count something else, are left alone.
+    """
+
+    def __init__(self) -> None:
+        self.has_loss = False
+        self.counted = 0  # lines with a loss and no step
+        self._block = _Block()
+
+    @property
+    def is_in_block(self) -> bool:
+        return self._block.is_open
+
+    def row_in(self, line: str) -> dict[str, Any] | None:
+        row = _printed_dict(line) or row_in(line) or self._block.row_in(line)
+        if row is None:
+            return None
+        if "step" not in row:
+            if self.has_loss and not self.counted:
+                return None
+            self.counted += "loss" in row
+            if not self.counted:
+                return None  # evaluated before the first step
+            row["step"] = self.counted
+        elif self.counted:
+            return None
+        self.has_loss = self.has_loss or "loss" in row
+        return row
 
 
 def pattern_rows(source: LogSource, pattern: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -123,6 +163,10 @@ class _Block:
     def __init__(self) -> None:
         self._step: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        return self._step is not None
+
     def row_in(self, line: str) -> dict[str, Any] | None:
         line = _COLOURS.sub("", line).rstrip()
         if (head := _BLOCK_HEAD.search(line)) is not None:
@@ -141,26 +185,17 @@ class _Block:
 
 
 def _printed_dict(line: str) -> dict[str, Any] | None:
-    """What a Hugging Face Trainer prints: ``{'loss': 3.21, 'grad_norm': 1.2, ...}``, its summary left out."""
-    line = line.strip()
-    start = line.find("{'")
-    if start < 0 or not line.endswith("}"):
+    """What a Hugging Face Trainer prints: ``{'loss': 3.21, 'grad_norm': nan, ...}``, its summary left out."""
+    found = _DICT.search(line)
+    if found is None:
         return None
-    try:
-        record = ast.literal_eval(line[start:])
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    values = {name: value for name, _, value in _DICT_ENTRY.findall(found[0])}
+    if "train_runtime" in values:
         return None
-    if not isinstance(record, dict) or "train_runtime" in record:
-        return None
-    row = {_FIELDS.get(str(name).lower(), str(name)): value for name, value in record.items() if _is_number(value)}
-    return row if "loss" in row else None
-
-
-def _is_number(value: Any) -> bool:
-    """Also those that are printed as texts."""
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int | float) or (isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) is not None)
+    row: dict[str, Any] = {}
+    for name, value in values.items():
+        row.setdefault("step" if name.lower() in _STEPS else _FIELDS.get(name.lower(), name), value)
+    return row if "loss" in row or "val_loss" in row else None
 
 
 def row_in(line: str) -> dict[str, Any] | None:
@@ -175,9 +210,12 @@ def row_in(line: str) -> dict[str, Any] | None:
     row: dict[str, Any] = {}
     for name, value in _PAIR.findall(line):
         words = name.lower().split(" ")
-        if "step" not in row and words[-1] in _STEPS and value.isdigit():
-            row["step"] = value
-        elif (field := _FIELDS.get("_".join(words))) is not None:
+        field = "step" if words[-1] in _STEPS else _FIELDS.get("_".join(words))
+        if (parted := _THOUSANDS.fullmatch(value)) and (parted[1] or field in _COUNTED):
+            value = value.replace(",", "")
+        if field == "step" and not value.isdigit():
+            continue
+        if field is not None:
             row.setdefault(field, value)
     if "val_loss" in row:
         # Means over several batches of each set: the loss of no step.

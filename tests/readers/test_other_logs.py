@@ -203,6 +203,26 @@ def test_what_a_trainer_of_hugging_face_prints_has_no_step(tmp_path: Path):
     assert any("counted" in sentence for sentence in notes.sentences)
 
 
+def test_what_a_trainer_prints_of_values_that_are_none_is_read(tmp_path: Path):
+    path = tmp_path / "stdout.log"
+    path.write_text(
+        "{'eval_loss': 9.0}\n{'loss': 3.5, 'grad_norm': 1.25}  5%|5     | 1/20 [00:01<00:19]\n"
+        "{'loss': nan, 'grad_norm': inf}\n{'eval_loss': 3.4, 'epoch': 0.2}\n"
+        "{'loss': 'nan', 'grad_norm': '1.5'}\nstep 7 loss 8.0\n"
+    )
+    samples, _ = read(path)
+    assert [sample.step for sample in samples] == [1, 2, 3]
+    assert math.isnan(samples[1].metrics["loss"]) and math.isinf(samples[1].metrics["grad_norm"])
+    assert samples[1].metrics["val_loss"] == 3.4 and math.isnan(samples[2].metrics["loss"])
+    assert "val_loss" not in samples[0].metrics and samples[2].metrics["grad_norm"] == 1.5
+
+
+def test_dicts_beside_lines_with_steps_are_left_alone(tmp_path: Path):
+    path = tmp_path / "stdout.log"
+    path.write_text("step 5 loss 3.0\n{'loss': 9.0}\nINFO {'step': 6, 'loss': 2.5}\nstep 7 loss 2.0\n")
+    assert losses(read(path)[0]) == [(5, 3.0), (6, 2.5), (7, 2.0)]
+
+
 def test_blocks_of_olmo(tmp_path: Path):
     path = tmp_path / "olmo.log"
     path.write_text(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
+import time
 from pathlib import Path
 
 import pytest
 
 from pretrain_monitor import read_run
 from pretrain_monitor.readers import LogError
+from pretrain_monitor.readers.notes import ReadNotes
 from pretrain_monitor.readers.text_log import row_in
 
 # One line of each program, and what it says.
@@ -111,3 +114,39 @@ def test_steps_that_go_backwards_are_said_with_their_line(tmp_path: Path):
     path.write_text("step 5 loss 3.0\nstep 6 loss 3.0\nrestarting\nstep 4 loss 3.0\n")
     with pytest.raises(LogError, match="steps go backwards at line 4: 4 after 6"):
         list(read_run(path))
+
+
+def test_of_a_number_with_commas_no_half_is_read(tmp_path: Path):
+    assert row_in("step 12,500/100,000 | loss: 3.25 | grad norm: 1,234.5 | total tokens 1,048,576") == {
+        "step": "12500", "loss": "3.25", "grad_norm": "1234.5", "tokens_seen": "1048576",
+    }  # fmt: skip
+    path = tmp_path / "train.log"
+    path.write_text("step 1 loss 9.25\nstep 2 loss 9,12\n")
+    with pytest.raises(LogError, match="line 2: loss '9,12' is not a number: a comma may stand for decimals"):
+        list(read_run(path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step 1 loss {}x",
+        "step 1 {{'loss': {}x}}",
+        "[step=1,\n    train/CrossEntropyLoss={}x",
+        "step 1 loss 1,{}x",
+        "step 1 loss {}",
+    ],
+)
+def test_a_long_row_of_digits_takes_no_time(line: str, tmp_path: Path):
+    path = tmp_path / "train.log"
+    path.write_text("step 1 loss 2.0\n" + line.format("1" * 300_000) + "\nstep 2 loss 2.0\n")
+    start = time.process_time()
+    with contextlib.suppress(LogError):
+        assert len(list(read_run(path))) >= 1
+    assert time.process_time() - start < 5  # tried at all lengths it takes an hour
+
+
+def test_lines_that_are_passed_over_are_counted(tmp_path: Path):
+    path = tmp_path / "train.log"
+    path.write_text("hello\n\nstep 1 loss 3.0\nsaving\nstep 2 loss 3.0\n")
+    list(read_run(path, notes=(notes := ReadNotes())))
+    assert notes.sentences == ["2 of 5 lines hold no step with a signal and are passed over"]
