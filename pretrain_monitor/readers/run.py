@@ -103,7 +103,14 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
             found = _rows_in(source, log, first, pattern, notes)
             notes.source = found.kind
             selection = _selection(log, source, pattern, run)
-            samples = samples_of(source.name, found.rows, unit=found.unit, selection=selection, notes=notes)
+            samples = samples_of(
+                source.name,
+                found.rows,
+                unit=found.unit,
+                selection=selection,
+                notes=notes,
+                is_pipe=not source.is_file,
+            )
         yield None
         yield from samples
 

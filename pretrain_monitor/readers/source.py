@@ -56,6 +56,7 @@ class LogSource:
         self._first: bytes | None = None
         with self._told():
             file, self._is_file = _opened(path, self.name)
+            self._can_be_reopened = self._is_file
             self._closing.enter_context(file)
             try:
                 self._bytes = self._decompressed(file)
@@ -72,7 +73,7 @@ class LogSource:
     @property
     def is_file(self) -> bool:
         """Whether it can be opened and read a second time."""
-        return self._is_file and self.name != "standard input"
+        return self._can_be_reopened
 
     def begins_with(self, magic: bytes) -> bool:
         """Whether these are the first bytes; nothing is read by it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -70,11 +71,73 @@ def test_other_logs_of_lines_are_parted_alike(tmp_path: Path, form: str):
     assert [step for step, _ in rows] == list(range(1, 11)) and notes.resumed_after == [4]
 
 
-@pytest.mark.parametrize("steps", [[1, 2, 3, 2, 3, 1, 5], [5, 3], [1, 11, 2, 12, 3, 13]])
+def test_a_packed_log_is_parted_like_a_plain_one(tmp_path: Path):
+    path = csv(tmp_path / "log.csv", range(1, 11), range(6, 13))
+    packed = tmp_path / "log.csv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read(packed)[0] == read(path)[0] and len(read(packed)[0]) == 12
+
+
+def test_a_job_that_has_logged_one_step_since_it_was_resumed(tmp_path: Path):
+    assert [step for step, _ in read(csv(tmp_path / "a.csv", range(1, 101), range(51, 52)))[0]] == list(range(1, 52))
+    rows, notes = read(csv(tmp_path / "b.csv", range(1, 101), range(51, 52), range(41, 46)))
+    assert [step for step, _ in rows] == list(range(1, 46)) and notes.resumed_after == [50, 40]
+
+
+def lines(path: Path, *rows: tuple[int, str, float]) -> Path:
+    path.write_text("".join(json.dumps({"step": step, name: value}) + "\n" for step, name, value in rows))
+    return path
+
+
+def trained(*steps: int, loss: float = 3.0) -> list[tuple[int, str, float]]:
+    return [(step, "loss", loss) for step in steps]
+
+
+def values(path: Path) -> list[tuple[int, dict[str, float]]]:
+    return [(sample.step, dict(sample.metrics)) for sample in read_run(path)]
+
+
+def test_an_evaluation_that_comes_late_is_put_where_it_belongs(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = lines(
+        tmp_path / "log", *trained(2, 4, 6, 8), (4, "eval_loss", 3.5), *trained(10), (5, "eval_loss", 3.4), *trained(12)
+    )
+    assert values(path) == [
+        (2, {"loss": 3.0}), (4, {"loss": 3.0, "eval_loss": 3.5}), (5, {"eval_loss": 3.4}), (6, {"loss": 3.0}),
+        (8, {"loss": 3.0}), (10, {"loss": 3.0}), (12, {"loss": 3.0}),
+    ]  # fmt: skip
+    assert not caplog.records
+
+
+def test_an_evaluation_of_steps_that_were_given_up_is_given_up_with_them(tmp_path: Path):
+    path = lines(
+        tmp_path / "log", *trained(*range(1, 11)), (4, "x", 1.0), (8, "x", 2.0), *trained(11, 12),
+        (5, "x", 3.0), *trained(*range(6, 14), loss=2.0),
+    )  # fmt: skip
+    found = dict(values(path))
+    # The one directly before the training goes on is the first thing that the resumed job did.
+    assert {step: metrics["x"] for step, metrics in found.items() if "x" in metrics} == {4: 1.0, 5: 3.0}
+    assert [metrics["loss"] for metrics in found.values()] == [3.0] * 5 + [2.0] * 8
+
+
+def test_a_run_that_begins_with_an_evaluation_is_another_run(tmp_path: Path):
+    path = lines(tmp_path / "log", *trained(1, 2, 3), (0, "x", 1.0), *trained(1, 2, loss=2.0))
+    assert values(path) == [(0, {"x": 1.0}), (1, {"loss": 2.0}), (2, {"loss": 2.0})]
+    assert values(f"{path}#1") == [(1, {"loss": 3.0}), (2, {"loss": 3.0}), (3, {"loss": 3.0})]  # type: ignore[arg-type]
+
+
+def test_losses_of_several_processes_are_told(tmp_path: Path):
+    rows, notes = read(lines(tmp_path / "log", *trained(1, 1, 2), *trained(2, loss=4.0)))
+    assert rows == [(1, 3.0), (2, 4.0)]
+    assert notes.sentences == ["2 times a step has one more loss, as of several processes; the last counts"]
+
+
+@pytest.mark.parametrize(
+    "steps", [[1, 2, 3, 2, 3, 1, 5], [5, 3], [1, 11, 2, 12, 3, 13], [*range(20), 9, *range(20, 40)]]
+)
 def test_rows_out_of_order_are_no_restart(tmp_path: Path, steps: list[int]):
     path = tmp_path / "log.csv"
     path.write_text("step,loss\n" + "".join(f"{step},2.0\n" for step in steps))
-    with pytest.raises(LogError, match="steps go backwards at line"):
+    with pytest.raises(LogError, match=r"steps go backwards at line .* neither runs one after the other nor"):
         read(path)
 
 
@@ -84,12 +147,22 @@ def test_a_pipe_is_read_once_and_says_what_to_do(tmp_path: Path):
 
     path, pipe = csv(tmp_path / "log.csv", range(1, 6), range(3, 8)), tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_text, args=(path.read_text(),))
-    writer.start()
+
+    def written(file: Path) -> threading.Thread:
+        writer = threading.Thread(target=pipe.write_text, args=(file.read_text(),))
+        writer.start()
+        return writer
+
+    writer = written(path)
     with pytest.raises(LogError, match="save a pipe to a file first"):
         read(pipe)
     writer.join()
     assert len(read(path)[0]) == 7
+    writer = written(lines(tmp_path / "late", *trained(1, 2, 3), (1, "x", 1.0), *trained(4)))
+    rows, notes = read(pipe)
+    writer.join()
+    assert len(rows) == 4
+    assert notes.sentences == ["1 row without a loss came after later steps: left out, for a pipe is read only once"]
 
 
 def test_steps_that_only_rise_say_nothing(tmp_path: Path):

@@ -111,7 +111,7 @@ def test_text_without_an_end_is_not_read_for_ever(tmp_path: Path):
 
 def test_steps_that_go_backwards_are_said_with_their_line(tmp_path: Path):
     path = tmp_path / "twice.log"
-    path.write_text("step 5 loss 3.0\nstep 6 loss 3.0\nrestarting\nstep 4 loss 3.0\n")
+    path.write_text("step 5 loss 3.0\nstep 6 loss 3.0\nlate\nstep 4 loss 3.0\nstep 7 loss 3.0\n")
     with pytest.raises(LogError, match="steps go backwards at line 4: 4 after 6"):
         list(read_run(path))
 
