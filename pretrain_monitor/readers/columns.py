@@ -9,6 +9,7 @@ from typing import Any
 from ..printable import shorten
 from .cells import is_empty
 from .errors import LogError
+from .wandb_table import signal_in
 
 # The spellings of a field, upper case or lower; the first is ours.
 ALIASES = {
@@ -23,19 +24,19 @@ ALIASES = {
 }  # fmt: skip
 # Of Lightning's LearningRateMonitor: the first group of the only optimizer.
 _RATE_OF_LIGHTNING = re.compile(r"lr-[\w.]+(/pg1)?")
-# In tables that W&B exports each signal comes with the name of its run, and with what was smoothed away.
-_RANGE_OF_WANDB = re.compile(r".* - .*__(MIN|MAX)")
+# Counts the calls of W&B's log: the step of a row that has no other.
+_CALLS_OF_WANDB = "_step"
+_BOOKS_OF_WANDB = frozenset({"_runtime", "_wandb"})
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _REMEMBERED = 1000
 
 
 def field_of(name: str) -> str | None:
     """The field that a name stands for, the name itself if it is a signal of its own, None if it is blank."""
-    name = name.strip()
-    if " - " in name:
-        if _RANGE_OF_WANDB.fullmatch(name):
-            return None
-        name = name.rpartition(" - ")[2]
+    signal = signal_in(name.strip())
+    if signal is None or signal in _BOOKS_OF_WANDB:
+        return None
+    name = signal
     if _RATE_OF_LIGHTNING.fullmatch(name):
         return "learning_rate"
     return _FIELDS.get(name.lower(), name) or None
@@ -73,11 +74,19 @@ class Columns:
         fields = [field_of(name) for name in names]
         for field in [field for field in dict.fromkeys(fields) if field is not None]:
             spellings = [name for name, its_field in zip(stripped, fields, strict=True) if its_field == field]
-            chosen = self._chosen(field, spellings, where)
+            if field == "step":
+                spellings = self._steps(spellings)
+            chosen = self._chosen(field, spellings, where) if spellings else None
             for column, name in enumerate(stripped):
                 if fields[column] == field and name != chosen:
                     fields[column] = None
         return tuple(fields)
+
+    def _steps(self, spellings: list[str]) -> list[str]:
+        """The names that count optimizer steps, if there are any in this line or were in one before it."""
+        better = [name for name in spellings if signal_in(name) != _CALLS_OF_WANDB]
+        is_known = signal_in(self._spelling.get("step", _CALLS_OF_WANDB)) != _CALLS_OF_WANDB
+        return better if better or is_known else spellings
 
     def _chosen(self, field: str, spellings: list[str], where: str) -> str:
         if spellings.count(field) == 1:

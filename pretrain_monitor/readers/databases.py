@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..printable import shown_path
+from .choosing import choose
 from .columns import NamedRows
 from .errors import LogError
-from .mlflow_store import choose, database_rows, opened
+from .mlflow_store import database_rows, opened
+from .notes import ReadNotes
 
 MAGIC = b"SQLite format 3"
 
@@ -37,17 +39,19 @@ def database_kind(path: Path) -> str:
     )
 
 
-def rows_in_database(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_in_database(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
     """The metrics of one run, by step.
 
     Args:
         run: its number, its name or the beginning of that; None: the last.
+        notes: told of the others.
 
     Raises:
         LogError: no such database, run or loss.
     """
     kind = database_kind(path)
-    return _told(path, database_rows(path, run) if kind == "MLflow database" else _of_trackio(path, run))
+    read = database_rows if kind == "MLflow database" else _of_trackio
+    return _told(path, read(path, run, notes))
 
 
 def _told(path: Path, rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -57,12 +61,14 @@ def _told(path: Path, rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tu
         raise LogError(f"{shown_path(path)}: the database cannot be read to its end: {error}") from None
 
 
-def _of_trackio(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+def _of_trackio(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
     with contextlib.closing(opened(path)) as database:
-        names = database.execute("SELECT run_name FROM metrics GROUP BY run_name ORDER BY MIN(id)")
-        chosen = choose(path, [row[0] for row in names], run)
+        # Two runs may have one name; older versions had nothing but that.
+        key = "run_id" if "run_id" in _columns(database, "metrics") else "run_name"
+        known = database.execute(f"SELECT {key}, run_name FROM metrics GROUP BY {key} ORDER BY MIN(id)").fetchall()
+        chosen, _ = known[choose(shown_path(path), [name for _, name in known], run, notes)]
         rows = NamedRows(shown_path(path))
-        query = "SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY step, id"
+        query = f"SELECT step, metrics FROM metrics WHERE {key} = ? ORDER BY step, id"
         for number, (step, text) in enumerate(database.execute(query, (chosen,)), 1):
             try:
                 record = json.loads(text)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..printable import shorten, shown_path
+from .choosing import choose
 from .columns import NamedRows
 from .errors import LogError
+from .notes import ReadNotes
 
 FOLDER = "metrics"
-_MOST_NAMED = 5
 
 
 def is_run(folder: Path) -> bool:
@@ -55,7 +56,7 @@ def _values(path: Path, name: str) -> Iterator[tuple[int, str, float]]:
     return iter(sorted(found, key=lambda entry: entry[0]))
 
 
-def database_rows(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+def database_rows(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
     """The metrics of the last run of an MLflow database, or of the one whose id begins so.
 
     Raises:
@@ -63,32 +64,12 @@ def database_rows(path: Path, run: str | None) -> Iterator[tuple[int, dict[str, 
     """
     with contextlib.closing(opened(path)) as database:
         known = [row[0] for row in database.execute("SELECT run_uuid FROM runs ORDER BY start_time")]
-        chosen = choose(path, known, run)
+        chosen = known[choose(shown_path(path), known, run, notes)]
         rows = NamedRows(shown_path(path))
         query = "SELECT step, key, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step, timestamp"
         for number, (step, name, value, is_nan) in enumerate(database.execute(query, (chosen,)), 1):
             yield number, rows.row({"step": step, name: float("nan") if is_nan else value}, f"value {number}")
         rows.check("the metrics are")
-
-
-def choose(path: Path, known: list[str], run: str | None) -> str:
-    """The run that is meant by a number, a name or the beginning of one; None: the last.
-
-    Raises:
-        LogError: there is none, or no such one.
-    """
-    log = shown_path(path)
-    if not known:
-        raise LogError(f"{log}: there is no run in this database")
-    if run is None:
-        return known[-1]
-    if run.isdecimal() and 1 <= int(run) <= len(known):
-        return known[int(run) - 1]
-    found = [name for name in known if name == run] or [name for name in known if name.startswith(run)]
-    if len(found) != 1:
-        names = ", ".join(shorten(name, 40) for name in known[-_MOST_NAMED:])
-        raise LogError(f"{log}: {'no' if not found else 'more than one'} run {shorten(run, 40)}; there are {names}")
-    return found[0]
 
 
 def opened(path: Path) -> sqlite3.Connection:

@@ -16,8 +16,8 @@ from ..rundir import FILE_NAME
 from ..telemetry import Sample
 from .databases import MAGIC as DATABASE
 from .databases import database_kind, rows_in_database
-from .delimited import csv_rows
-from .errors import LogError
+from .delimited import csv_table
+from .errors import LogError, NoRunError
 from .event_files import read_event_files
 from .jsonl import jsonl_rows
 from .mlflow_store import is_run, run_rows
@@ -25,15 +25,18 @@ from .notes import ReadNotes
 from .parquet import MAGIC as PARQUET
 from .parquet import parquet_rows
 from .rows import samples_of
+from .run_folders import LIGHTNING, run_in_folder
 from .sessions import Selection, sessions_in
 from .source import LogSource
 from .text_log import pattern_rows, text_rows
 from .trainer_state import STATE, is_trainer_state, state_rows
+from .wandb_file import MAGIC as WANDB
+from .wandb_file import wandb_rows
 
 _OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
 
 EVENTS = ".tfevents."
-LIGHTNING = "metrics.csv"
+_HISTORY_OF_WANDB = '"_step"'
 _MOST_NAMED = 3
 _NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
 _WITH_RUN = re.compile(r"(.+)#([^#/]+)")
@@ -66,6 +69,7 @@ class _Rows(NamedTuple):
     rows: Iterator[tuple[int, Mapping[str, Any]]]
     kind: str
     unit: str = "line"
+    is_chosen: bool = False  # of several runs that stand side by side
 
 
 def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Sample | None]:
@@ -77,6 +81,8 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
         notes.source = "TensorBoard event files"
         yield from _event_files(path, notes)
         return
+    if is_run_directory and not _holds_a_log(path) and (inner := run_in_folder(path, run, notes)) is not None:
+        path, run, is_run_directory = inner, None, inner.is_dir()
     if is_run_directory and is_run(path):
         _only_run(path, run)
         notes.source = "MLflow metrics"
@@ -88,21 +94,21 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
     with LogSource(log) as source:
         if source.begins_with(DATABASE) and source.is_file:
             notes.source = database_kind(log)
-            rows = rows_in_database(log, run)
+            rows = rows_in_database(log, run, notes)
             yield None
             yield from samples_of(source.name, rows, unit="row", notes=notes)
             return
         # A run log may begin with anything: its readers drop what they cannot read.
-        is_table = source.begins_with(PARQUET)
-        first = "" if is_ours or is_table else source.first_line()
-        if is_ours or (pattern is None and not is_table and _begins_run_log(first, log)):
+        is_binary = source.begins_with(PARQUET) or source.begins_with(WANDB)
+        first = "" if is_ours or is_binary else source.first_line()
+        if is_ours or (pattern is None and not is_binary and _begins_run_log(first, log)):
             _only_run(path, run)
             notes.source = "run log"
             samples = _run_log(source)
         else:
-            found = _rows_in(source, log, first, pattern, notes)
+            found = _rows_in(source, log, first, pattern, run, notes)
             notes.source = found.kind
-            selection = _selection(log, source, pattern, run)
+            selection = _selection(log, source, pattern, run, found.is_chosen)
             samples = samples_of(
                 source.name,
                 found.rows,
@@ -115,7 +121,9 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
         yield from samples
 
 
-def _rows_in(source: LogSource, log: Path, first: str, pattern: str | None, notes: ReadNotes | None) -> _Rows:
+def _rows_in(
+    source: LogSource, log: Path, first: str, pattern: str | None, run: str | None, notes: ReadNotes | None
+) -> _Rows:
     """By what a log begins with.
 
     Args:
@@ -126,33 +134,40 @@ def _rows_in(source: LogSource, log: Path, first: str, pattern: str | None, note
     """
     if source.begins_with(PARQUET):
         return _Rows(parquet_rows(source), "Parquet table", "row")
+    if source.begins_with(WANDB):
+        return _Rows(wandb_rows(source, notes), "run of W&B", "row")
     if pattern is not None:
         return _Rows(pattern_rows(source, pattern), "text log, by a pattern")
     if is_trainer_state(first, log):
         return _Rows(state_rows(source, notes), f"{STATE} of the Hugging Face Trainer", "entry")
     if first.startswith("{") and not first.startswith("{'"):
-        return _Rows(jsonl_rows(source), "JSONL")
+        return _Rows(jsonl_rows(source), "W&B export" if _HISTORY_OF_WANDB in first else "JSONL")
     if first.startswith(('["', "[{")) or first == "[":
         raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
     try:
-        return _Rows(csv_rows(source), f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table")
+        table = csv_table(source, run, notes)
+    except NoRunError:
+        raise
     except LogError as refused:
         return _Rows(text_rows(source, first, refused, notes), "text log")
+    kind = f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table"
+    return _Rows(table.rows, "W&B export" if table.is_exported else kind, is_chosen=table.is_chosen)
 
 
-def _selection(log: Path, source: LogSource, pattern: str | None, run: str | None) -> Selection | None:
+def _selection(log: Path, source: LogSource, pattern: str | None, run: str | None, is_chosen: bool) -> Selection | None:
     """Of a log that can be read twice which rows count, by a reading ahead.
 
     Raises:
         LogError: there is no such run in it.
     """
-    number = None if run is None else int(run) if run.isdecimal() else 0
+    number = None if run is None or is_chosen else int(run) if run.isdecimal() else 0
     if not source.is_file:
-        return None if run is None else sessions_in(source.name, (), number)
+        return None if number is None else sessions_in(source.name, (), number)
     with LogSource(log) as ahead:
         try:
-            first = "" if ahead.begins_with(PARQUET) else ahead.first_line()
-            rows = _rows_in(ahead, log, first, pattern, None).rows
+            is_binary = ahead.begins_with(PARQUET) or ahead.begins_with(WANDB)
+            first = "" if is_binary else ahead.first_line()
+            rows = _rows_in(ahead, log, first, pattern, run, None).rows
         except LogError:
             return None  # it has been read before, and was well then
         return sessions_in(source.name, rows, number)
@@ -179,6 +194,14 @@ def _is_directory(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False  # a name too long, a directory that may not be entered: opening it says so
+
+
+def _holds_a_log(folder: Path) -> bool:
+    """Whether a directory is that of one run itself; what lies below it then is part of the run."""
+    try:
+        return is_run(folder) or any((folder / name).exists() for name in (FILE_NAME, STATE, LIGHTNING))
+    except OSError:
+        return True  # opening it says what is wrong with it
 
 
 def _log_in(run_dir: Path) -> Path:

@@ -120,6 +120,9 @@ def test_any_bytes_are_samples_or_one_line(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(expression=st.text(alphabet="(?P<step>)loss\\d+*[]{}^$|. ", max_size=20))
+@example(expression="[[")
+@example(expression="a{99999999999999}")
+@example(expression="(" * 5000)
 def test_any_pattern_is_an_expression_or_one_line(tmp_path: Path, expression: str):
     path = tmp_path / "log.txt"
     path.write_text("step 1 loss 2.0\n")

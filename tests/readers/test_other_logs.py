@@ -183,7 +183,9 @@ def test_tables_and_lines_that_wandb_exports(tmp_path: Path):
     )
     samples, _ = read(lines)
     assert losses(samples) == [(1, 3.5), (2, 3.0)] and samples[0].time == 5.0
-    table.write_text('"Step","a - train/loss","b - train/loss"\n1,3.5,3.4\n')
+    table.write_text('"Step","a - train/loss","b - train/loss"\n1,3.5,3.25\n')
+    assert losses(read(table)[0]) == [(1, 3.25)]
+    table.write_text('"Step","a - train/loss","a - train/train_loss","a - lm_loss"\n1,3.5,3.4,3.4\n')
     with pytest.raises(LogError, match="two columns for loss"):
         read(table)
 
