@@ -143,7 +143,7 @@ def replay(
 
 @app.command()
 def explain(
-    run: Annotated[Path, typer.Argument(help="Run directory, run.jsonl, or a CSV or JSONL log.", readable=False)],
+    run: Annotated[Path, typer.Argument(help="Run directory, run.jsonl, or a log of another program.", readable=False)],
     incident: Annotated[
         str | None, typer.Argument(help="Its id as in the run log, or a step. Without it: which incidents there are.")
     ] = None,

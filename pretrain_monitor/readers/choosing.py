@@ -30,6 +30,7 @@ def choose(log: str, names: Sequence[str], run: str | None, notes: ReadNotes | N
             log,
             f"{len(names)} runs in it; this is number {at + 1}, {name}: "
             f"give {log}#1 to {log}#{len(names)}, or {log}#NAME, for another",
+            is_warning=run is None,
         )
     return at
 

@@ -105,8 +105,8 @@ def _rows(
     if points and notes is not None:
         notes.say(
             source.name,
-            f"W&B has averaged several steps in {points:,} rows of this export: spikes are smaller in it; "
-            "the history of the run has every step",
+            f"W&B has averaged over several steps in this export, rows: {points:,}; spikes are smaller in it, "
+            "and the history of the run has every step",
         )
     if not rows:
         raise LogError(f"{source.name}: a header and no rows: nothing has been logged")

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ReadNotes:
-    """Filled while a log is read; each sentence is also a warning in the log of the program.
+    """Filled while a log is read; what is said is also a warning in the log of the program.
 
     Args:
         source: kind of log in words, such as "CSV table".
@@ -22,6 +22,11 @@ class ReadNotes:
     sentences: list[str] = field(default_factory=list)
     resumed_after: list[int] = field(default_factory=list)
 
-    def say(self, log: str, sentence: str) -> None:
+    def say(self, log: str, sentence: str, *, is_warning: bool = True) -> None:
+        """
+        Args:
+            is_warning: False: whoever reads the log knows it already.
+        """
         self.sentences.append(sentence)
-        logger.warning("%s: %s", log, sentence)
+        if is_warning:
+            logger.warning("%s: %s", log, sentence)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ..printable import shown_path
-from ..records import records_in, samples_in
+from ..records import RunLogIndex, records_in, samples_in
 from ..rundir import FILE_NAME
 from ..telemetry import Sample
 from .databases import MAGIC as DATABASE
@@ -104,7 +104,7 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
         if is_ours or (pattern is None and not is_binary and _begins_run_log(first, log)):
             _only_run(path, run)
             notes.source = "run log"
-            samples = _run_log(source)
+            samples = _run_log(source, notes)
         else:
             found = _rows_in(source, log, first, pattern, run, notes)
             notes.source = found.kind
@@ -269,13 +269,16 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _run_log(source: LogSource) -> Iterator[Sample]:
+def _run_log(source: LogSource, notes: ReadNotes) -> Iterator[Sample]:
     file = source.seekable()
+    index = RunLogIndex.of_file(Path(source.name), file)
+    # One that went on from step 0 is the first, or has made the others void.
+    notes.resumed_after += [after for _, after in index.sessions if after > 0]
     is_run_log = False
 
     def seen() -> Iterator[dict[str, Any]]:
         nonlocal is_run_log
-        for record in records_in(source.name, file):
+        for record in records_in(source.name, file, index=index):
             is_run_log = is_run_log or record["type"] == "run"
             yield record
 

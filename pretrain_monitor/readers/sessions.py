@@ -47,10 +47,14 @@ class Selection:
         stop: ordinal number of the first row behind them; None: there are no more.
         run: number of the run, counted from 1, of ``runs``.
         late: rows of the whole log that came late.
+        is_asked: for this run, by its number.
     """
 
-    def __init__(self, sessions: list[_Session], stop: int | None, run: int, runs: int, late: list[LateRow]) -> None:
+    def __init__(
+        self, sessions: list[_Session], stop: int | None, run: int, runs: int, late: list[LateRow], is_asked: bool
+    ) -> None:
         self.run, self.runs = run, runs
+        self._is_asked = is_asked
         self.resumed_after = [session.first - 1 for session in sessions[1:]]
         self.given_up = 0
         self._starts = [session.start for session in sessions]
@@ -82,6 +86,7 @@ class Selection:
                 log,
                 f"{self.runs} runs one after the other; this is number {self.run}: "
                 f"give {log}#1 to {log}#{self.runs} for another",
+                is_warning=not self._is_asked,
             )
         if self.resumed_after:
             times = "once" if len(self.resumed_after) == 1 else f"{len(self.resumed_after)} times"
@@ -179,7 +184,7 @@ def _checked(log: str, sessions: list[_Session] | None, run: int | None, late: l
         return None
     number = known if run is None else run
     stop = runs[number][0].start if number < known else None
-    return Selection(runs[number - 1], stop, number, known, late)
+    return Selection(runs[number - 1], stop, number, known, late, run is not None)
 
 
 def _step(row: LateRow) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from pretrain_monitor import Sample, read_run, replay
 from pretrain_monitor.readers import LogError
+from pretrain_monitor.readers.notes import ReadNotes
 
 
 def written(tmp_path: Path, text: str | bytes, name: str = "log.csv") -> Path:
@@ -181,6 +182,17 @@ def test_a_run_log_that_has_only_begun_has_no_samples_yet(tmp_path: Path):
     written(tmp_path, '{"type":"run","version":1,"resumed_from":null}\n', "run.jsonl")
     assert list(read_run(tmp_path)) == []
     assert replay(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["run.jsonl", "run.jsonl.gz"])
+def test_where_a_run_log_was_resumed_is_noted(tmp_path: Path, name: str):
+    record = '{{"type":"sample","step":{},"metrics":{{"loss":2.0}}}}\n'
+    text = '{"type":"run","resumed_from":null}\n' + "".join(record.format(step) for step in range(1, 6))
+    text += '{"type":"run","resumed_from":3}\n' + record.format(4)
+    path = written(tmp_path, gzip.compress(text.encode()) if name.endswith("gz") else text, name)
+    notes = ReadNotes()
+    assert [sample.step for sample in read_run(path, notes=notes)] == [1, 2, 3, 4]
+    assert (notes.resumed_after, notes.source) == ([3], "run log")
 
 
 def test_a_run_log_whose_first_line_was_cut_off_is_still_one(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -135,7 +135,7 @@ def test_values_of_wandb_in_each_spelling(tmp_path: Path, value: tuple[int, int,
     assert (sample.step, sample.metrics["loss"], sample.metrics.get("x")) == (7, 2.0, expected)
 
 
-def test_a_table_of_wandb_with_several_runs(tmp_path: Path):
+def test_a_table_of_wandb_with_several_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     path = tmp_path / "export.csv"
     runs = ("sun-1", "sea - two", "sky-3")
     names = [
@@ -152,8 +152,11 @@ def test_a_table_of_wandb_with_several_runs(tmp_path: Path):
     assert notes.source == "W&B export"
     assert samples == [Sample(step, {"loss": 2.5}) for step in range(1, 6)]
     assert "3 runs in it; this is number 3, sky-3" in notes.sentences[0]
-    assert "averaged several steps in 1 rows" in notes.sentences[1]
+    assert "averaged over several steps in this export, rows: 1; spikes are smaller" in notes.sentences[1]
+    assert "3 runs in it" in caplog.text
+    caplog.clear()
     assert read(f"{path}#sea - two")[0] == read(f"{path}#2")[0] == [Sample(k, {"loss": 1.5}) for k in range(1, 6)]
+    assert not caplog.records  # who asks for a run knows that there are several
     with pytest.raises(LogError, match="more than one run s: numbers 1, 2, 3"):
         read(f"{path}#s")
 
