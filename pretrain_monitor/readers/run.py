@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from ..printable import shown_path
 from ..records import RunLogIndex, records_in, samples_in
@@ -16,27 +15,18 @@ from ..rundir import FILE_NAME
 from ..telemetry import Sample
 from .databases import MAGIC as DATABASE
 from .databases import database_kind, rows_in_database
-from .delimited import csv_table
-from .errors import LogError, NoRunError
+from .errors import LogError
 from .event_files import read_event_files
-from .jsonl import jsonl_rows
 from .mlflow_store import is_run, run_rows
 from .notes import ReadNotes
-from .parquet import MAGIC as PARQUET
-from .parquet import parquet_rows
+from .recognising import begins_run_log, first_line, rows_in
 from .rows import samples_of
 from .run_folders import LIGHTNING, run_in_folder
 from .sessions import Selection, sessions_in
 from .source import LogSource
-from .text_log import pattern_rows, text_rows
-from .trainer_state import STATE, is_trainer_state, state_rows
-from .wandb_file import MAGIC as WANDB
-from .wandb_file import wandb_rows
-
-_OUR_RECORDS = tuple(f'{{"type":"{kind}"' for kind in ("run", "sample", "event", "announcement", "snapshot", "end"))
+from .trainer_state import STATE
 
 EVENTS = ".tfevents."
-_HISTORY_OF_WANDB = '"_step"'
 _MOST_NAMED = 3
 _NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
 _WITH_RUN = re.compile(r"(.+)#([^#/]+)")
@@ -61,15 +51,6 @@ def read_run(path: str | Path, *, pattern: str | None = None, notes: ReadNotes |
     reading = _reading(Path(path), pattern, notes if notes is not None else ReadNotes())
     next(reading)  # opens it: what is wrong with the log as such is said now, not at the first sample
     return cast(Iterator[Sample], reading)
-
-
-class _Rows(NamedTuple):
-    """Rows of a log that is no run log, the words for its kind, and what one of them is called in messages."""
-
-    rows: Iterator[tuple[int, Mapping[str, Any]]]
-    kind: str
-    unit: str = "line"
-    is_chosen: bool = False  # of several runs that stand side by side
 
 
 def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Sample | None]:
@@ -99,14 +80,13 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
             yield from samples_of(source.name, rows, unit="row", notes=notes)
             return
         # A run log may begin with anything: its readers drop what they cannot read.
-        is_binary = source.begins_with(PARQUET) or source.begins_with(WANDB)
-        first = "" if is_ours or is_binary else source.first_line()
-        if is_ours or (pattern is None and not is_binary and _begins_run_log(first, log)):
+        first = "" if is_ours else first_line(source)
+        if is_ours or (pattern is None and first and begins_run_log(first, log)):
             _only_run(path, run)
             notes.source = "run log"
             samples = _run_log(source, notes)
         else:
-            found = _rows_in(source, log, first, pattern, run, notes)
+            found = rows_in(source, log, first, pattern, run, notes)
             notes.source = found.kind
             selection = _selection(log, source, pattern, run, found.is_chosen)
             samples = samples_of(
@@ -121,39 +101,6 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
         yield from samples
 
 
-def _rows_in(
-    source: LogSource, log: Path, first: str, pattern: str | None, run: str | None, notes: ReadNotes | None
-) -> _Rows:
-    """By what a log begins with.
-
-    Args:
-        notes: None in a reading that nobody is told of.
-
-    Raises:
-        LogError: it is no log, or its header cannot be used.
-    """
-    if source.begins_with(PARQUET):
-        return _Rows(parquet_rows(source), "Parquet table", "row")
-    if source.begins_with(WANDB):
-        return _Rows(wandb_rows(source, notes), "run of W&B", "row")
-    if pattern is not None:
-        return _Rows(pattern_rows(source, pattern), "text log, by a pattern")
-    if is_trainer_state(first, log):
-        return _Rows(state_rows(source, notes), f"{STATE} of the Hugging Face Trainer", "entry")
-    if first.startswith("{") and not first.startswith("{'"):
-        return _Rows(jsonl_rows(source), "W&B export" if _HISTORY_OF_WANDB in first else "JSONL")
-    if first.startswith(('["', "[{")) or first == "[":
-        raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
-    try:
-        table = csv_table(source, run, notes)
-    except NoRunError:
-        raise
-    except LogError as refused:
-        return _Rows(text_rows(source, first, refused, notes), "text log")
-    kind = f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table"
-    return _Rows(table.rows, "W&B export" if table.is_exported else kind, is_chosen=table.is_chosen)
-
-
 def _selection(log: Path, source: LogSource, pattern: str | None, run: str | None, is_chosen: bool) -> Selection | None:
     """Of a log that can be read twice which rows count, by a reading ahead.
 
@@ -165,9 +112,7 @@ def _selection(log: Path, source: LogSource, pattern: str | None, run: str | Non
         return None if number is None else sessions_in(source.name, (), number)
     with LogSource(log) as ahead:
         try:
-            is_binary = ahead.begins_with(PARQUET) or ahead.begins_with(WANDB)
-            first = "" if is_binary else ahead.first_line()
-            rows = _rows_in(ahead, log, first, pattern, run, None).rows
+            rows = rows_in(ahead, log, first_line(ahead), pattern, run, None).rows
         except LogError:
             return None  # it has been read before, and was well then
         return sessions_in(source.name, rows, number)
@@ -253,20 +198,6 @@ def _event_files_below(run_dir: Path) -> list[Path]:
     for pattern in (f"*/*{EVENTS}*", f"*/*/*{EVENTS}*"):
         found += itertools.islice(run_dir.glob(pattern), _MOST_NAMED)
     return found[:_MOST_NAMED]
-
-
-def _begins_run_log(first_line: str, path: Path) -> bool:
-    if first_line.startswith(_OUR_RECORDS):
-        return True
-    # A run log whose first line was cut off, and not somebody's JSONL file of the same name.
-    return path.name in (FILE_NAME, f"{FILE_NAME}.gz") and not _is_object(first_line)
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _run_log(source: LogSource, notes: ReadNotes) -> Iterator[Sample]:
