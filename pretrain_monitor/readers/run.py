@@ -60,6 +60,7 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
     if _has_event_files(path, is_run_directory):
         _only_run(path, run)
         notes.source = "TensorBoard event files"
+        _no_pattern(path, pattern, notes)
         yield from _event_files(path, notes)
         return
     if is_run_directory and not _holds_a_log(path) and (inner := run_in_folder(path, run, notes)) is not None:
@@ -67,6 +68,7 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
     if is_run_directory and is_run(path):
         _only_run(path, run)
         notes.source = "MLflow metrics"
+        _no_pattern(path, pattern, notes)
         yield None
         yield from samples_of(shown_path(path), run_rows(path), unit="value", notes=notes)
         return
@@ -75,6 +77,7 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
     with LogSource(log) as source:
         if source.begins_with(DATABASE) and source.is_file:
             notes.source = database_kind(log)
+            _no_pattern(path, pattern, notes)
             rows = rows_in_database(log, run, notes)
             yield None
             yield from samples_of(source.name, rows, unit="row", notes=notes)
@@ -84,10 +87,13 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
         if is_ours or (pattern is None and first and begins_run_log(first, log)):
             _only_run(path, run)
             notes.source = "run log"
+            _no_pattern(path, pattern, notes)
             samples = _run_log(source, notes)
         else:
             found = rows_in(source, log, first, pattern, run, notes)
             notes.source = found.kind
+            if found.unit == "row":
+                _no_pattern(path, pattern, notes)
             selection = _selection(log, source, pattern, run, found.is_chosen)
             samples = samples_of(
                 source.name,
@@ -132,6 +138,11 @@ def _with_run(path: Path) -> tuple[Path, str | None]:
 def _only_run(path: Path, run: str | None) -> None:
     if run not in (None, "1"):
         raise LogError(f"{shown_path(path)}: there is no run {run} in this log: it has 1")
+
+
+def _no_pattern(path: Path, pattern: str | None, notes: ReadNotes) -> None:
+    if pattern is not None:
+        raise LogError(f"{shown_path(path)}: {notes.source}, no lines of text: it is read without a pattern")
 
 
 def _is_directory(path: Path) -> bool:

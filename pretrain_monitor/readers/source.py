@@ -52,6 +52,8 @@ class LogSource:
     def __init__(self, path: Path) -> None:
         self.name = "standard input" if str(path) in _STANDARD_INPUT else shown_path(path)
         self.line_number = 0  # of the line that was given out last, counted from 1
+        self.is_print_out = False  # what is no text in a line is passed over: a program that is killed may leave it
+        self.mended_lines = 0  # in which something was passed over
         self._closing = contextlib.ExitStack()
         self._first: bytes | None = None
         with self._told():
@@ -131,6 +133,10 @@ class LogSource:
     def _text(self, raw: bytes) -> str:
         if len(raw) == MAX_LINE_BYTES:
             raise LogError(f"{self.name}: line {self.line_number} is longer than 32 MiB: not a CSV or JSONL log")
+        if self.is_print_out:
+            text = raw.decode(errors="replace").replace("\0", "\ufffd")
+            self.mended_lines += "\ufffd" in text
+            return text
         if b"\0" in raw:
             raise LogError(f"{self.name}: a binary file, not a CSV or JSONL log")
         try:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..printable import shorten
+from .columns import Columns
 from .errors import LogError
 from .notes import ReadNotes
 from .source import LogSource
@@ -68,6 +69,7 @@ def text_rows(
     Raises:
         LogError: ``refused``.
     """
+    source.is_print_out = True
     lines = _Lines()
     passed_over = number = 0
     for number, line in enumerate(itertools.chain([first], source), 1):
@@ -87,6 +89,10 @@ def text_rows(
         return
     if passed_over:
         notes.sentences.append(f"{passed_over:,} of {number:,} lines hold no step with a signal and are passed over")
+    if source.mended_lines:
+        notes.sentences.append(
+            f"{source.mended_lines:,} lines hold bytes that are no UTF-8 text; the rest of them is read"
+        )
     if lines.counted:
         notes.say(
             source.name, "its lines have no step: those with a loss are counted, whatever the logging interval was"
@@ -144,15 +150,27 @@ def pattern_rows(source: LogSource, pattern: str) -> Iterator[tuple[int, dict[st
             f"pattern {shorten(repr(pattern))}: no group named {' or '.join(lacking)}; "
             "write it as in step (?P<step>[0-9]+) loss (?P<loss>[-+.0-9a-z]+)"
         )
-    return _matched(source, expression)
+    names = tuple(expression.groupindex)
+    fields = Columns(f"pattern {shorten(repr(pattern))}").fields(names, "it")
+    return _matched(source, expression, dict(zip(names, fields, strict=True)))
 
 
-def _matched(source: LogSource, expression: re.Pattern[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _matched(
+    source: LogSource, expression: re.Pattern[str], fields: dict[str, str | None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    source.is_print_out = True
     found = False
     for line in source:
         for match in expression.finditer(_COLOURS.sub("", line)):
             found = True
-            yield source.line_number, {name: value for name, value in match.groupdict().items() if value}
+            yield (
+                source.line_number,
+                {
+                    field: value
+                    for name, value in match.groupdict().items()
+                    if value and (field := fields[name]) is not None
+                },
+            )
     if not found:
         raise LogError(f"{source.name}: no line has the pattern {shorten(repr(expression.pattern))}")
 

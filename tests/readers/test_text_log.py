@@ -150,3 +150,34 @@ def test_lines_that_are_passed_over_are_counted(tmp_path: Path):
     path.write_text("hello\n\nstep 1 loss 3.0\nsaving\nstep 2 loss 3.0\n")
     list(read_run(path, notes=(notes := ReadNotes())))
     assert notes.sentences == ["2 of 5 lines hold no step with a signal and are passed over"]
+
+
+def test_bytes_that_a_killed_program_leaves_are_passed_over(tmp_path: Path):
+    path = tmp_path / "train.log"
+    path.write_bytes(
+        "step 1 loss 3.0\n10%|█".encode()[:-1] + b"\rstep 2 loss 2.5\n" + bytes(3000) + b"step 3 loss 2.0\n"
+    )
+    notes = ReadNotes()
+    assert [sample.step for sample in read_run(path, notes=notes)] == [1, 2, 3]
+    assert "2 lines hold bytes that are no UTF-8 text; the rest of them is read" in notes.sentences
+    pattern = r"step (?P<global_step>\d+) loss (?P<loss>\S+)"
+    with pytest.raises(LogError, match="no group named step"):
+        read_run(path, pattern=pattern)
+    assert len(list(read_run(path, pattern=pattern.replace("global_", "")))) == 3
+
+
+def test_groups_of_a_pattern_have_the_names_that_columns_have(tmp_path: Path):
+    path = tmp_path / "train.log"
+    path.write_text("1 3.0 0.5 1e-4 7\n2 - 0.5 1e-4 7\n")
+    pattern = r"(?P<step>\d+) (?P<loss>[\d.]+)? ?-? ?(?P<gradient_norm>\S+) (?P<lr>\S+) (?P<other>\S+)"
+    first, second = read_run(path, pattern=pattern)
+    assert first.metrics == {"loss": 3.0, "grad_norm": 0.5, "learning_rate": 1e-4, "other": 7.0}
+    assert second.metrics == {"grad_norm": 0.5, "learning_rate": 1e-4, "other": 7.0}
+    with pytest.raises(LogError, match="it has two columns for grad_norm: 'gradient_norm' and 'total_grad_norm'"):
+        read_run(path, pattern=pattern.replace("other", "total_grad_norm"))
+
+
+def test_what_holds_no_lines_takes_no_pattern(tmp_path: Path):
+    (tmp_path / "run.jsonl").write_text('{"type":"run","version":1,"resumed_from":null}\n')
+    with pytest.raises(LogError, match="run log, no lines of text: it is read without a pattern"):
+        read_run(tmp_path, pattern=r"(?P<step>\d+) (?P<loss>\S+)")
