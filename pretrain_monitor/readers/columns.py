@@ -72,13 +72,17 @@ class Columns:
     def _resolved(self, names: tuple[str, ...], where: str) -> tuple[str | None, ...]:
         stripped = [name.strip() for name in names]
         fields = [field_of(name) for name in names]
-        for field in [field for field in dict.fromkeys(fields) if field is not None]:
-            spellings = [name for name, its_field in zip(stripped, fields, strict=True) if its_field == field]
+        columns: dict[str, list[int]] = {}
+        for column, field in enumerate(fields):
+            if field is not None:
+                columns.setdefault(field, []).append(column)
+        for field, its_columns in columns.items():
+            spellings = [stripped[column] for column in its_columns]
             if field == "step":
                 spellings = self._steps(spellings)
             chosen = self._chosen(field, spellings, where) if spellings else None
-            for column, name in enumerate(stripped):
-                if fields[column] == field and name != chosen:
+            for column in its_columns:
+                if stripped[column] != chosen:
                     fields[column] = None
         return tuple(fields)
 

@@ -53,9 +53,15 @@ def _header(source: LogSource, line: str) -> tuple[list[str], str]:
         raise LogError(f"{source.name}: its lines end in carriage returns alone; save it with line feeds")
     headers = []
     for delimiter in _DELIMITERS:
-        names = _parsed(source, line, delimiter)
+        try:
+            names = next(csv.reader([line], delimiter=delimiter))
+        except csv.Error as error:  # a long header is one long field to the wrong delimiter
+            refused = error
+            continue
         found = set(map(field_of, names)) & {"step", "loss"}
         headers.append((len(found), names, delimiter))
+    if not headers:
+        raise LogError(f"{source.name}: not a CSV file: {refused}")
     _, names, delimiter = max(headers, key=lambda header: (header[0], len(header[1])))
     return names, delimiter
 
@@ -67,13 +73,6 @@ def _averaged(header: list[str]) -> tuple[int, int] | None:
         if (found := range_of(name)) is not None and field_of(found[0]) == "loss":
             ends[found[1]] = column
     return (ends["__MIN"], ends["__MAX"]) if len(ends) == 2 else None
-
-
-def _parsed(source: LogSource, line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter))
-    except csv.Error as error:
-        raise LogError(f"{source.name}: not a CSV file: {error}") from None
 
 
 def _rows(
@@ -94,6 +93,10 @@ def _rows(
                     f"{source.name}: line {source.line_number} has {len(cells)} cells, the header {len(fields)}: "
                     "a comma inside a number or a text? Write 3.21, and texts in quotes"
                 )
+            if len(cells) < len(fields) and rows and source.is_cut_off:
+                if notes is not None:
+                    notes.say(source.name, f"line {source.line_number}, the last, is cut off and left out")
+                break
             rows = True
             row = {field: cell for field, cell in zip(fields, cells, strict=False) if field is not None}
             has_loss = has_loss or bool(row.get("loss", "").strip())

@@ -10,19 +10,36 @@ from typing import Any
 from ..printable import shorten
 from .columns import NamedRows
 from .errors import LogError
+from .notes import ReadNotes
 from .source import LogSource
 
 
-def jsonl_rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
+def jsonl_rows(source: LogSource, notes: ReadNotes | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Lines without a loss are legal (evaluations); a log without any is not.
+
+    A last line that is cut off before its end is left out: a log that is being written, or whose writer was killed.
+
+    Args:
+        notes: told of it.
 
     Raises:
         LogError: on the way, at the line that cannot be read; at the end, if there was no step or no loss.
     """
     rows = NamedRows(source.name)
+    is_first = True
     for line in source:
-        if line.strip():
-            yield source.line_number, rows.row(_record(source, line), f"line {source.line_number}")
+        if not line.strip():
+            continue
+        try:
+            record = _record(source, line)
+        except LogError:
+            if is_first or not source.is_cut_off or not line.startswith("{"):
+                raise
+            if notes is not None:
+                notes.say(source.name, f"line {source.line_number}, the last, is cut off and left out")
+            break
+        is_first = False
+        yield source.line_number, rows.row(record, f"line {source.line_number}")
     rows.check("the lines have")
 
 

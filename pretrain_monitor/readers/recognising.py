@@ -63,7 +63,7 @@ def rows_in(
     if is_trainer_state(first, log):
         return Rows(state_rows(source, notes), f"{STATE} of the Hugging Face Trainer", "entry")
     if first.startswith("{") and not first.startswith("{'"):
-        return Rows(jsonl_rows(source), "W&B export" if _HISTORY_OF_WANDB in first else "JSONL")
+        return Rows(jsonl_rows(source, notes), "W&B export" if _HISTORY_OF_WANDB in first else "JSONL")
     if first.startswith(('["', "[{")) or first == "[":
         raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
     try:

@@ -52,6 +52,7 @@ class LogSource:
     def __init__(self, path: Path) -> None:
         self.name = "standard input" if str(path) in _STANDARD_INPUT else shown_path(path)
         self.line_number = 0  # of the line that was given out last, counted from 1
+        self.is_cut_off = False  # that line has no end: it is the last, and may be one that is being written
         self.is_print_out = False  # what is no text in a line is passed over: a program that is killed may leave it
         self.mended_lines = 0  # in which something was passed over
         self._closing = contextlib.ExitStack()
@@ -100,6 +101,7 @@ class LogSource:
         with self._told():
             while raw := self._bytes.readline(MAX_LINE_BYTES):
                 self.line_number += 1
+                self.is_cut_off = not raw.endswith(b"\n")
                 yield self._text(raw)
 
     def seekable(self) -> BinaryIO:
