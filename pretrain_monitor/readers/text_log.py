@@ -1,8 +1,8 @@
 """What training programs print: lines of words with numbers, such as ``iter 100: loss 3.21, time 12ms``.
 
-Megatron, torchtitan, llm.c, nanoGPT and its relatives each print a step and a loss in one line, under names of their
-own; OLMo prints a step and its signals in lines below; the Trainer of Hugging Face prints no step at all. Other lines
-are passed over.
+Megatron, NeMo, torchtitan, llm.c, nanoGPT and its relatives each print a step and a loss in one line, under names of
+their own; OLMo prints a step and its signals in lines below; the Trainer of Hugging Face prints no step at all. Other
+lines are passed over.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ _DICT_ENTRY = re.compile(rf"""["']([^"']+)["']\s*:\s*(["']?)({_NUMBER})\2\s*(?=[
 _BANNER_LINES = 20_000  # before the first step
 
 _STEPS = frozenset({"step", "steps", "iter", "iteration", "it", "global_step", "train_step", "s"})
+# In front of a step they say that what follows is measured on other texts: "validate step: 100 loss: 3.2".
+_HELD_OUT = frozenset({"validate", "validation", "valid", "val", "eval", "evaluate", "evaluation", "test"})
+_OF_STEP = "reduced_train_loss"  # NeMo's, which repeats its last val_loss in every line
 _FIELDS = {
-    **dict.fromkeys(("loss", "lm_loss", "train_loss", "training_loss", "train/loss", "trl"), "loss"),
-    **dict.fromkeys(("train/crossentropyloss", "train/ce_loss"), "loss"),
+    **dict.fromkeys(("loss", "lm_loss", "lm_loss_value", "train_loss", "training_loss", "train/loss", "trl"), "loss"),
+    **dict.fromkeys(("train/crossentropyloss", "train/ce_loss", _OF_STEP), "loss"),
     **dict.fromkeys(("grad_norm", "gradient_norm", "norm", "gnorm", "total_grad_norm", "grad-norm"), "grad_norm"),
     "optim/total_grad_norm": "grad_norm",
     **dict.fromkeys(("lr", "learning_rate"), "learning_rate"),
@@ -226,16 +229,26 @@ def row_in(line: str) -> dict[str, Any] | None:
     if bare := _BARE.fullmatch(line):
         return {"step": bare[1], "loss" if bare[2].lower() == "train" else "val_loss": bare[3]}
     row: dict[str, Any] = {}
+    is_held_out = is_of_step = False
     for name, value in _PAIR.findall(line):
         words = name.lower().split(" ")
-        field = "step" if words[-1] in _STEPS else _FIELDS.get("_".join(words))
-        if (parted := _THOUSANDS.fullmatch(value)) and (parted[1] or field in _COUNTED):
-            value = value.replace(",", "")
-        if field == "step" and not value.isdigit():
+        joined = "_".join(words)
+        field = "step" if words[-1] in _STEPS else _FIELDS.get(joined)
+        if field is None:
             continue
-        if field is not None:
-            row.setdefault(field, value)
-    if "val_loss" in row:
+        if "," in value and (parted := _THOUSANDS.fullmatch(value)) and (parted[1] or field in _COUNTED):
+            value = value.replace(",", "")
+        if field == "step":
+            if not value.isdigit():
+                continue
+            is_held_out = is_held_out or not _HELD_OUT.isdisjoint(words)
+            if joined == "global_step":  # beside an iteration, which begins anew with each epoch
+                row.pop("step", None)
+        is_of_step = is_of_step or joined == _OF_STEP
+        row.setdefault(field, value)
+    if is_held_out and "loss" in row:
+        row.setdefault("val_loss", row.pop("loss"))
+    elif "val_loss" in row and not is_of_step:
         # Means over several batches of each set: the loss of no step.
         row.pop("loss", None)
     return row if "step" in row and len(row) > 1 else None

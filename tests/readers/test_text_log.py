@@ -47,6 +47,19 @@ LINES = {
         "grad_norm:  3.1200  \x1b[33mmemory:  9.53GiB(30.1%)  \x1b[34mtps: 1,234  \x1b[0m",
         {"step": "1", "loss": "12.2557", "grad_norm": "3.1200"},
     ),
+    "torchtitan, validation": (
+        "[titan] 2025-03-01 10:00:00,123 - root - INFO - validate step: 40  loss:  7.1234  memory:  9.53GiB(30.1%)",
+        {"step": "40", "val_loss": "7.1234"},
+    ),
+    "megatron, validation": (
+        " validation loss at iteration 1000 on validation set | lm loss value: 2.801234E+00 | lm loss PPL: 1.6E+01 | ",
+        {"step": "1000", "val_loss": "2.801234E+00"},
+    ),
+    "nemo": (
+        "Training epoch 1, iteration 21/99 | lr: 3e-05 | consumed_samples: 122 | global_batch_size: 1 |"
+        " global_step: 121 | reduced_train_loss: 1.288 | train_step_timing in s: 0.03163 | val_loss: 4.106",
+        {"step": "121", "learning_rate": "3e-05", "loss": "1.288", "val_loss": "4.106"},
+    ),
     "a NaN": ("step 5 loss nan grad_norm inf", {"step": "5", "loss": "nan", "grad_norm": "inf"}),
 }  # fmt: skip
 
