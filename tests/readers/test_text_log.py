@@ -13,7 +13,7 @@ import pytest
 from pretrain_monitor import read_run
 from pretrain_monitor.readers import LogError
 from pretrain_monitor.readers.notes import ReadNotes
-from pretrain_monitor.readers.text_log import row_in
+from pretrain_monitor.readers.text_lines import row_in
 
 # One line of each program, and what it says.
 LINES = {
