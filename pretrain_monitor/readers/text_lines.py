@@ -63,7 +63,8 @@ class Block:
             if line and not line[0].isspace():
                 self._step = None
             return None
-        field = _FIELDS.get(entry[1].strip().lower().replace(" ", "_"))
+        name = entry[1].strip()
+        field = _FIELDS.get(name.lower().replace(" ", "_"), name if name.startswith("eval/") else None)
         if self._step is None or field is None:
             return None
         # Numbers are printed with thousands parted.

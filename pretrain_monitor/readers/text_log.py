@@ -64,6 +64,12 @@ def text_rows(
         notes.say(
             source.name, "its lines have no step: those with a loss are counted, whatever the logging interval was"
         )
+    if lines.epochs_fell:
+        notes.say(
+            source.name,
+            f"its epoch falls back, times: {lines.epochs_fell}; without steps nobody can tell what was trained twice: "
+            "read trainer_state.json of the last checkpoint instead",
+        )
 
 
 class _Lines:
@@ -76,6 +82,8 @@ class _Lines:
     def __init__(self) -> None:
         self.has_loss = False
         self.counted = 0  # lines with a loss and no step
+        self.epochs_fell = 0
+        self._epoch = 0.0
         self._block = Block()
 
     @property
@@ -92,6 +100,9 @@ class _Lines:
             self.counted += "loss" in row
             if not self.counted:
                 return None  # evaluated before the first step
+            epoch = float(row.get("epoch", self._epoch))
+            self.epochs_fell += epoch < self._epoch
+            self._epoch = epoch
             row["step"] = self.counted
         elif self.counted:
             return None

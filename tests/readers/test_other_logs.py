@@ -219,6 +219,14 @@ def test_what_a_trainer_prints_of_values_that_are_none_is_read(tmp_path: Path):
     assert "val_loss" not in samples[0].metrics and samples[2].metrics["grad_norm"] == 1.5
 
 
+def test_a_print_out_of_a_trainer_that_was_resumed_is_told(tmp_path: Path):
+    path = tmp_path / "stdout.log"
+    path.write_text("".join(f"{{'loss': 3.5, 'epoch': {epoch}}}\n" for epoch in (0.1, 0.2, 0.3, 0.2, 0.3)))
+    samples, notes = read(path)
+    assert [step for step, _ in losses(samples)] == [1, 2, 3, 4, 5]
+    assert "its epoch falls back, times: 1" in notes.sentences[-1]
+
+
 def test_dicts_beside_lines_with_steps_are_left_alone(tmp_path: Path):
     path = tmp_path / "stdout.log"
     path.write_text("step 5 loss 3.0\n{'loss': 9.0}\nINFO {'step': 6, 'loss': 2.5}\nstep 7 loss 2.0\n")
@@ -232,11 +240,12 @@ def test_blocks_of_olmo(tmp_path: Path):
         "    optim/total_grad_norm=0.75\n    train/CrossEntropyLoss=3.125\n    throughput/total_tokens=4,194,304\n"
         "2026-01-01 INFO something else\n    train/CrossEntropyLoss=99\n"
         "2026-01-01 INFO [step=20/1000,epoch=0,eta=1h]\n"
-        "    train/CE loss=3.0\n    optim/total grad norm=0.5\n"
+        "    train/CE loss=3.0\n    optim/total grad norm=0.5\n    eval/c4/CE loss=3.5\n    x=1\n"
     )
     samples, _ = read(path)
     assert losses(samples) == [(10, 3.125), (20, 3.0)]
     assert samples[0].tokens_seen == 4_194_304 and samples[1].metrics["grad_norm"] == 0.5
+    assert samples[1].metrics == {"loss": 3.0, "grad_norm": 0.5, "eval/c4/CE loss": 3.5}
 
 
 def test_lines_by_a_pattern(tmp_path: Path):
