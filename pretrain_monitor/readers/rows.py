@@ -12,7 +12,7 @@ from ..telemetry import Sample
 from .cells import CellError, is_empty, number, step_number
 from .errors import LogError
 from .notes import ReadNotes
-from .sessions import LateRow, Selection, is_late
+from .sessions import MOST_LATE, LateRow, Selection, is_late
 
 # Text in one of these is an error; any other column may hold text, which is passed over.
 _MUST_BE_NUMBERS = frozenset({"loss", "grad_norm", "learning_rate"})
@@ -84,6 +84,10 @@ def samples_of(
         notes.say(log, f"{doubled:,} times a step has one more loss, as of several processes; the last counts")
     if selection is not None:
         selection.tell(log, notes)
+        if late.met > MOST_LATE:
+            notes.say(
+                log, f"{late.met:,} rows without a loss came after later steps: all but {MOST_LATE:,} are left out"
+            )
     elif late.met:
         plural = "row" if late.met == 1 else "rows"
         notes.say(

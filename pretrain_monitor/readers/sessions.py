@@ -14,7 +14,7 @@ from .notes import ReadNotes
 # More often nobody restarts a job: two processes write one log, or it is no log in the order of time.
 _MOST_FALLS = 200
 _MOST_OF_ROWS = 0.1
-_MOST_LATE = 100_000
+MOST_LATE = 100_000  # rows, which are held in memory
 
 
 class _Session(NamedTuple):
@@ -129,7 +129,7 @@ class _Stretches:
     def add(self, line: int, step: int, row: Mapping[str, Any]) -> None:
         self._ordinal += 1
         if is_late(row, step, self._last):
-            if len(self.late) < _MOST_LATE:
+            if len(self.late) < MOST_LATE:
                 self.late.append(LateRow(self._ordinal, line, step, row))
             self._waiting = self._ordinal if self._waiting is None else self._waiting
             return

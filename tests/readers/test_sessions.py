@@ -12,6 +12,7 @@ import pytest
 from pretrain_monitor import read_run
 from pretrain_monitor.readers import LogError
 from pretrain_monitor.readers.notes import ReadNotes
+from pretrain_monitor.readers.sessions import MOST_LATE
 
 
 def csv(path: Path, *stretches: range, loss: float = 3.0) -> Path:
@@ -106,6 +107,13 @@ def test_an_evaluation_that_comes_late_is_put_where_it_belongs(tmp_path: Path, c
         (8, {"loss": 3.0}), (10, {"loss": 3.0}), (12, {"loss": 3.0}),
     ]  # fmt: skip
     assert not caplog.records
+
+
+def test_of_very_many_late_rows_what_is_left_out_is_told(tmp_path: Path):
+    path = lines(tmp_path / "log", *trained(1, 2), *[(1, "x", 1.0)] * (MOST_LATE + 1), *trained(3))
+    rows, notes = read(path)
+    assert len(rows) == 3
+    assert notes.sentences == ["100,001 rows without a loss came after later steps: all but 100,000 are left out"]
 
 
 def test_an_evaluation_of_steps_that_were_given_up_is_given_up_with_them(tmp_path: Path):
