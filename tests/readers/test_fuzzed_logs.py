@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
+import struct
 from pathlib import Path
 
 import pytest
@@ -40,8 +42,6 @@ def objects(draw: st.DrawFn) -> bytes:
         st.integers(-3, 30), st.floats(), st.text(max_size=4), st.none(), st.lists(st.integers(), max_size=2)
     )
     records = draw(st.lists(st.dictionaries(NAME, value, max_size=4), max_size=6))
-    import json
-
     text = draw(st.sampled_from(["\n", ", "])).join(json.dumps(record) for record in records)
     around = draw(
         st.sampled_from(["{}", "[{}]", '{{\n"log_history": [{}]}}', '{{"log_history": [{}', '{{"log_history": {}}}'])
@@ -75,7 +75,16 @@ RECORDS = [
 ]
 RUN_LOG = st.lists(st.sampled_from(RECORDS), max_size=8).map(lambda lines: "\n".join(lines).encode())
 
-LOGS = st.one_of(st.binary(max_size=200), tables(), objects(), printed(), RUN_LOG)
+# Steps that rise and fall, with a loss and without.
+VALUE = st.tuples(st.integers(-2, 12), st.sampled_from(["loss", "x", "grad_norm"]), st.floats() | st.none())
+OUT_OF_ORDER = st.lists(VALUE, max_size=30).map(
+    lambda rows: "".join(json.dumps({"step": step, name: value}) + "\n" for step, name, value in rows).encode()
+)
+BLOCK_OF_WANDB = st.binary(max_size=300).map(
+    lambda record: b":W&B\xe1\xbe\0" + struct.pack("<IHB", 0, len(record), 1) + record
+)
+
+LOGS = st.one_of(st.binary(max_size=200), tables(), objects(), printed(), RUN_LOG, OUT_OF_ORDER, BLOCK_OF_WANDB)
 
 
 @settings(
@@ -87,16 +96,32 @@ LOGS = st.one_of(st.binary(max_size=200), tables(), objects(), printed(), RUN_LO
         ["log.csv", "run.jsonl", "trainer_state.json", "log.jsonl", "metrics.csv", "a.tfevents.1", "x.parquet", "m.db"]
     ),
     magic=st.sampled_from(
-        [b"", b"", b"", b"", b"PAR1", b"SQLite format 3\0", b"\xff\xfe", b"\x1f\x8b", b"\xef\xbb\xbf"]
+        [
+            b"",
+            b"",
+            b"",
+            b"",
+            b"PAR1",
+            b"SQLite format 3\0",
+            b":W&B\xe1\xbe\0",
+            b"\xff\xfe",
+            b"\x1f\x8b",
+            b"\xef\xbb\xbf",
+        ]
     ),
     cut=st.integers(0, 400),
     is_packed=st.booleans(),
+    run=st.sampled_from(["", "", "#1", "#2", "#x"]),
 )
-@example(content=b"step,loss\n" + b"9" * 100_000 + b",1\n", name="log.csv", magic=b"", cut=10**6, is_packed=False)
-@example(content=b'{"step": 1, "loss": ' + b"[" * 50_000, name="log.jsonl", magic=b"", cut=10**6, is_packed=False)
-@example(content=b"step loss\n" * 3 + b"\xff\xfe\xfa", name="log.csv", magic=b"", cut=10**6, is_packed=False)
+@example(
+    content=b"step,loss\n" + b"9" * 100_000 + b",1\n", name="log.csv", magic=b"", cut=10**6, is_packed=False, run=""
+)
+@example(
+    content=b'{"step": 1, "loss": ' + b"[" * 50_000, name="log.jsonl", magic=b"", cut=10**6, is_packed=False, run=""
+)
+@example(content=b"step loss\n" * 3 + b"\xff\xfe\xfa", name="log.csv", magic=b"", cut=10**6, is_packed=False, run="")
 def test_any_bytes_are_samples_or_one_line(
-    tmp_path: Path, content: bytes, name: str, magic: bytes, cut: int, is_packed: bool
+    tmp_path: Path, content: bytes, name: str, magic: bytes, cut: int, is_packed: bool, run: str
 ):
     logging.disable(logging.CRITICAL)  # fixture-free: hypothesis calls this many times
     try:
@@ -107,7 +132,7 @@ def test_any_bytes_are_samples_or_one_line(
         path.write_bytes(data)
         last = None
         try:
-            for sample in read_run(path):
+            for sample in read_run(f"{path}{run}"):
                 assert type(sample.step) is int and (last is None or sample.step >= last)
                 assert all(type(value) is float for value in sample.metrics.values()), sample
                 last = sample.step

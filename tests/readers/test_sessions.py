@@ -8,6 +8,8 @@ import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pretrain_monitor import read_run
 from pretrain_monitor.readers import LogError
@@ -187,3 +189,21 @@ def test_fillers_are_counted(tmp_path: Path):
         "1 NaN before grad_norm was ever a number are taken as not recorded",
         "3 NaN for x, which never is a number are taken as not recorded",
     ]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.integers(0, 50), stretches=st.lists(st.tuples(st.integers(0, 120), st.integers(15, 60)), max_size=5))
+def test_what_is_left_is_what_a_book_of_steps_would_hold(tmp_path: Path, first: int, stretches: list[tuple[int, int]]):
+    rows = [(step, 0.0) for step in range(first, first + 60)]
+    for number, (start, count) in enumerate(stretches, 1):
+        rows += [(step, float(number)) for step in range(start, start + count)]
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in rows))
+    book: dict[int, float] = {}
+    begun, last = first, first
+    for step, loss in rows:
+        if step < last:
+            begun = step if step <= begun else begun
+            book = {} if step <= begun else {known: value for known, value in book.items() if known < step}
+        book[step], last = loss, step
+    assert [(sample.step, sample.metrics["loss"]) for sample in read_run(path)] == sorted(book.items())
