@@ -7,22 +7,42 @@ from collections.abc import Iterator
 
 from .columns import Columns, check_columns, field_of
 from .errors import LogError
+from .notes import ReadNotes
 from .source import LogSource
 
 _DELIMITERS = (",", ";", "\t")
 
 
-def csv_rows(source: LogSource) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(source: LogSource, notes: ReadNotes | None = None) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a table with their lines, under the names of fields; empty cells are values that were not logged.
+
+    A last line that breaks off before its last cell is left out.
 
     Raises:
         LogError: at once if the header cannot be used, later if a row cannot.
     """
-    lines = (line for line in source if line.strip())
+    lines = _Lines(source)
     header, delimiter = _header(source, next(lines))
     fields = Columns(source.name).fields(header, "the header")
     check_columns(source.name, fields, header, "the header has")
-    return _rows(source, fields, lines, delimiter)
+    return _rows(source, fields, lines, delimiter, notes)
+
+
+class _Lines:
+    """The lines of a log that are not blank, and the newest of them as it is."""
+
+    def __init__(self, source: LogSource) -> None:
+        self._lines = iter(source)
+        self.newest = ""
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        self.newest = next(self._lines)
+        while not self.newest.strip():
+            self.newest = next(self._lines)
+        return self.newest
 
 
 def _header(source: LogSource, line: str) -> tuple[list[str], str]:
@@ -46,7 +66,7 @@ def _parsed(source: LogSource, line: str, delimiter: str) -> list[str]:
 
 
 def _rows(
-    source: LogSource, fields: tuple[str | None, ...], lines: Iterator[str], delimiter: str
+    source: LogSource, fields: tuple[str | None, ...], lines: _Lines, delimiter: str, notes: ReadNotes | None
 ) -> Iterator[tuple[int, dict[str, str]]]:
     rows = has_loss = False
     try:
@@ -57,6 +77,10 @@ def _rows(
                     f"{source.name}: line {source.line_number} has {len(cells)} cells, the header {len(fields)}: "
                     "a comma inside a number or a text? Write 3.21, and texts in quotes"
                 )
+            if rows and len(cells) < len(fields) and not lines.newest.endswith("\n"):
+                if notes is not None:
+                    notes.say_cut_off(source.name)
+                break
             rows = True
             row = {field: cell for field, cell in zip(fields, cells, strict=False) if field is not None}
             has_loss = has_loss or bool(row.get("loss", "").strip())

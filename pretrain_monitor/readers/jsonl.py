@@ -10,19 +10,31 @@ from typing import Any
 from ..printable import shorten
 from .columns import NamedRows
 from .errors import LogError
+from .notes import ReadNotes
 from .source import LogSource
 
 
-def jsonl_rows(source: LogSource) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Lines without a loss are legal (evaluations); a log without any is not.
+def jsonl_rows(source: LogSource, notes: ReadNotes | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Lines without a loss are legal (evaluations); a log without any is not. A last line that breaks off is left out.
 
     Raises:
         LogError: on the way, at the line that cannot be read; at the end, if there was no step or no loss.
     """
     rows = NamedRows(source.name)
+    has_any = False
     for line in source:
-        if line.strip():
-            yield source.line_number, rows.row(_record(source, line), f"line {source.line_number}")
+        if not line.strip():
+            continue
+        try:
+            record = _record(source, line)
+        except LogError:
+            if line.endswith("\n") or not has_any:
+                raise
+            if notes is not None:
+                notes.say_cut_off(source.name)
+            break
+        has_any = True
+        yield source.line_number, rows.row(record, f"line {source.line_number}")
     rows.check("the lines have")
 
 

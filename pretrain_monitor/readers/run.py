@@ -124,11 +124,11 @@ def _rows_in(source: LogSource, log: Path, first: str, pattern: str | None, note
     if is_trainer_state(first, log):
         return _Rows(state_rows(source, notes), f"{STATE} of the Hugging Face Trainer", "entry")
     if first.startswith("{") and not first.startswith("{'"):
-        return _Rows(jsonl_rows(source), "JSONL")
+        return _Rows(jsonl_rows(source, notes), "JSONL")
     if first.startswith(('["', "[{")) or first == "[":
         raise LogError(f"{source.name}: a JSON array, not a CSV or JSONL log; write one object a line")
     try:
-        return _Rows(csv_rows(source), f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table")
+        return _Rows(csv_rows(source, notes), f"{LIGHTNING} of Lightning" if log.name == LIGHTNING else "table")
     except LogError as refused:
         return _Rows(text_rows(source, first, refused, notes), "text log")
 
