@@ -32,6 +32,7 @@ def csv_table(source: LogSource, run: str | None = None, notes: ReadNotes | None
     """
     Args:
         run: number or name of the run that is wanted of several that stand side by side; None: the last.
+        notes: told of other runs, and of a last line that breaks off before its last cell, which is left out.
 
     Raises:
         LogError: at once if the header cannot be used, later if a row cannot.
@@ -95,7 +96,7 @@ def _rows(
                 )
             if len(cells) < len(fields) and rows and source.is_cut_off:
                 if notes is not None:
-                    notes.say(source.name, f"line {source.line_number}, the last, is cut off and left out")
+                    notes.say_cut_off(source.name)
                 break
             rows = True
             row = {field: cell for field, cell in zip(fields, cells, strict=False) if field is not None}

@@ -17,10 +17,8 @@ from .source import LogSource
 def jsonl_rows(source: LogSource, notes: ReadNotes | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Lines without a loss are legal (evaluations); a log without any is not.
 
-    A last line that is cut off before its end is left out: a log that is being written, or whose writer was killed.
-
     Args:
-        notes: told of it.
+        notes: told of a last line that breaks off, which is left out.
 
     Raises:
         LogError: on the way, at the line that cannot be read; at the end, if there was no step or no loss.
@@ -33,10 +31,10 @@ def jsonl_rows(source: LogSource, notes: ReadNotes | None = None) -> Iterator[tu
         try:
             record = _record(source, line)
         except LogError:
-            if is_first or not source.is_cut_off or not line.startswith("{"):
+            if is_first or not source.is_cut_off:
                 raise
             if notes is not None:
-                notes.say(source.name, f"line {source.line_number}, the last, is cut off and left out")
+                notes.say_cut_off(source.name)
             break
         is_first = False
         yield source.line_number, rows.row(record, f"line {source.line_number}")

@@ -22,6 +22,10 @@ class ReadNotes:
     sentences: list[str] = field(default_factory=list)
     resumed_after: list[int] = field(default_factory=list)
 
+    def say_cut_off(self, log: str) -> None:
+        """That the last line of a log breaks off: it is being written, or whoever wrote it was killed."""
+        self.say(log, "its last line breaks off and is left out")
+
     def say(self, log: str, sentence: str, *, is_warning: bool = True) -> None:
         """
         Args:

@@ -262,3 +262,23 @@ def test_lines_by_a_pattern(tmp_path: Path):
         with pytest.raises(LogError, match=said) as refused:
             read(path, pattern=pattern)
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("log.jsonl", '{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.5}\n{"step": 3, "lo'),
+        ("log.csv", "step,loss,lr\n1,3.0,0.1\n2,2.5,0.1\n3,2"),
+    ],
+)
+def test_a_last_line_that_breaks_off_is_left_out_and_said(tmp_path: Path, name: str, text: str):
+    path = tmp_path / name
+    path.write_text(text)
+    samples, notes = read(path)
+    assert losses(samples) == [(1, 3.0), (2, 2.5)]
+    assert notes.sentences == ["its last line breaks off and is left out"]
+    # With a line behind it, it is a damaged line.
+    path.write_text(f"{text}\n{text.splitlines()[1]}\n")
+    if name.endswith("jsonl"):
+        with pytest.raises(LogError, match="line 3"):
+            read(path)

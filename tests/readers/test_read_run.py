@@ -166,24 +166,6 @@ def test_steps_may_begin_anywhere_and_jump_anywhere(tmp_path: Path, steps: tuple
     assert [(i.kind.value, i.onset_step) for i in replay(path)] == [("nonfinite", steps[0])]
 
 
-@pytest.mark.parametrize(
-    ("whole", "torn"),
-    [
-        ('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 2.5}\n', '{"step": 3, "lo'),
-        ("step,loss,x\n1,2.0,7\n2,2.5,8\n", "3,2"),
-    ],
-)
-def test_a_last_line_that_is_cut_off_is_left_out_and_told(tmp_path: Path, whole: str, torn: str):
-    notes = ReadNotes()
-    assert [sample.step for sample in read_run(written(tmp_path, whole + torn), notes=notes)] == [1, 2]
-    assert notes.sentences == [f"line {whole.count(chr(10)) + 1}, the last, is cut off and left out"]
-    assert len(list(read_run(written(tmp_path, whole.strip())))) == 2  # whole, though it has no line end
-    if torn.startswith("{"):
-        for text in (torn, f"{whole}{torn}\n", f"{whole}torn"):
-            with pytest.raises(LogError, match="is not JSON"):
-                list(read_run(written(tmp_path, text)))
-
-
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_many_columns_take_no_time(tmp_path: Path, form: str):
     names = ["step", "loss", *(f"c{number}" for number in range(50_000))]
