@@ -13,6 +13,7 @@ from .material import Material, Signal
 _FEWEST = 40  # rows on either side
 _MOST = 4000
 _DRAWN_ON = 0.25
+_SMALL = 0.01  # of the loss
 _CLEAR = 4.0  # standard errors: a run has several incidents, and a trend goes on only about as it did
 OF_LEVEL = frozenset({Kind.SPIKE, Kind.DIVERGENCE, Kind.LEVEL_SHIFT, Kind.DRIFT, Kind.NONFINITE})
 
@@ -34,6 +35,12 @@ class Damage:
     error: float
     first_step: int
     last_step: int
+
+    @property
+    def is_back(self) -> bool:
+        """Whether what may be left is small for sure: a level that nobody can place has not come back."""
+        level = abs(self.nats / self.share) if self.share else 0.0
+        return not self.is_clear and self.nats + 2 * self.error < _SMALL * level
 
     @property
     def is_clear(self) -> bool:

@@ -59,7 +59,8 @@ def _level(material: Material) -> Finding:
 
 def _trend(material: Material) -> Finding:
     """The largest rise of a domain over its best round, as far as its documents or its other rounds make it sure."""
-    found = [one for one in texts(material) if len(one.values) >= 2]
+    # Two or three rounds that nobody paired say nothing of what is chance.
+    found = [one for one in texts(material) if _is_tested(one) or len(one.values) >= _FEWEST_ROUNDS]
     rises = [(one, _sure_rise(one)) for one in found]
     worst, rise = max(rises, key=lambda entry: entry[1], default=(None, 0.0))
     rows, marked = [], []
@@ -89,6 +90,10 @@ def _trend(material: Material) -> Finding:
         else [],
         advice="Go back to the checkpoint of the best round, or put the domain back into the mix.",
     )
+
+
+def _is_tested(one: Course) -> bool:
+    return len(one.values) >= 2 and one.change is not None and one.change["lower"] is not None
 
 
 def _sure_rise(one: Course) -> float:
@@ -184,7 +189,8 @@ class _Sudden(NamedTuple):
 
 def _contamination(material: Material) -> Finding:
     """A domain that suddenly gets much better than training and the other domains do: it may have been trained on."""
-    found = [one for one in texts(material) if len(one.values) >= _FEWEST_ROUNDS]
+    late = material.first_step + _EARLY * _length(material)
+    found = [one for one in texts(material) if (one.steps[1:] >= late).sum() >= _FEWEST_ROUNDS - 1]
     suspects = [one for course in found if (one := _sudden(material, course, found)) is not None]
     worst = max(suspects, key=lambda one: one.share, default=None)
     rows = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +82,7 @@ def _is_above_chance(one: Course, p: float | None) -> bool:
 
 def _retention(material: Material) -> Finding:
     """Domains and tasks that are worse at the end than in their best round, beyond what the run does by itself."""
-    compared = [one for one in (*material.held_out["domains"], *material.held_out["averages"]) if one["change"]]
+    compared = _tested(material)
     told = [one for one in material.incidents if one.kind is Kind.RETENTION_LOSS]
     lost: dict[str, Incident] = {}
     for incident in told:
@@ -118,6 +120,12 @@ def _retention(material: Material) -> Finding:
         ],
         advice=next(iter(lost.values())).advice if lost else "",
     )
+
+
+def _tested(material: Material) -> list[Mapping[str, Any]]:
+    """Domains and averages whose newest round was held against the best one over the same documents."""
+    entries = (*material.held_out["domains"], *material.held_out["averages"])
+    return [one for one in entries if one["change"] and one["change"]["lower"] is not None]
 
 
 def _ability(check: str, title: str, scored: list[Course]) -> Finding:

@@ -70,8 +70,8 @@ def _incidents(material: Material) -> Finding:
     """Alerts of the training that the run did not recover from."""
     alerts = material.alerts
     # What had not come back when it was last looked at live may have done so since.
-    back = {one.incident.id for one in damages(material) if not one.is_clear}
-    lasting = [one for one in alerts if one.is_alert and one.status in _LASTING and one.id not in back]
+    back = {one.incident.id for one in damages(material) if one.is_back}
+    lasting = [one for one in alerts if one.status in _LASTING and one.id not in back]
     has_any = len(material.loss) > 0
     kinds = Counter(
         (one.kind.value, "recovered later" if one.status in _LASTING and one.id in back else one.status.value)
