@@ -11,6 +11,7 @@ from .words import counted
 
 _THIS, _OTHER = "this run", "the other run"
 _BEGINNING, _FEWEST_ROWS = 100, 500
+_BY_CHANCE = 0.05
 _SHARED = "Incidents shared with another run"
 
 
@@ -52,7 +53,8 @@ def _same_step(material: Material, against: Material | None) -> Finding:
         _THIS: RunIncidents(material.incidents, material.facts.samples),
         _OTHER: RunIncidents(against.incidents, against.facts.samples),
     }
-    found = [one for one in coincidences(runs) if one.is_likely_data]
+    # As many are looked at as there are incidents: one in twenty would meet by chance.
+    found = [one for one in coincidences(runs) if one.chance * len(material.incidents) < _BY_CHANCE]
     ours = {one.id: one for one in material.incidents}
     theirs = {one.id: one for one in against.incidents}
     rows = [

@@ -59,7 +59,7 @@ def audit_run(
         material = with_model(material, Path(model), probes)
     if material.max_grad_norm is None and limits.max_grad_norm is not None:
         material = replace(material, max_grad_norm=limits.max_grad_norm)
-    return audit_of(material, None if against is None else gather(Path(against)), limits)
+    return audit_of(material, None if against is None else gather(Path(against), pattern), limits)
 
 
 def audit_of(material: Material, other: Material | None, limits: Criteria) -> Audit:

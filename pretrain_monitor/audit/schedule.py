@@ -162,7 +162,7 @@ def _decay(material: Material) -> Finding:
     last = rate.values[-max(1, int(_LAST * len(rate))) :]
     # A burst of a few steps is no peak.
     peak = float(np.quantile(rate.values, _PEAK)) or float(rate.values.max())
-    share = float(last.min()) / peak
+    share = float(np.median(last)) / peak
     since = int(rate.steps[np.flatnonzero(rate.values >= 0.99 * peak)[-1]])
     return _finding(
         "decay",
