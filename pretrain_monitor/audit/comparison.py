@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from .courses import Course, courses
 from .fits import trimmed
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .words import counted, number, percent
 
 _LAST = 0.02  # of the shorter run, over which training losses are compared
-_CHECK = "held_out/against"
-_TITLE = "Against the other run"
 
 
 def against_other(material: Material, other: Material | None) -> Finding:
@@ -77,15 +77,22 @@ def _training(material: Material, other: Material) -> list[list[str]]:
     return [[f"training loss at step {last:,}", number(ours), number(theirs), f"{ours / theirs - 1:+.2%}", ""]]
 
 
-def _finding(value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {
-            "check": _CHECK,
-            "area": Area.HELD_OUT,
-            "title": _TITLE,
-            "value": value,
-            "unit": "%",
-            "advice": "Find out what the other run had in its data, or go back to it.",
-            **rest,
-        }
+def _finding(
+    value: float | None,
+    *,
+    missing: str = "",
+    summary: str = "",
+    table: Table | None = None,
+    places: Sequence[Place] = (),
+) -> Finding:
+    return finding(
+        "held_out/against",
+        "Against the other run",
+        value,
+        unit="%",
+        missing=missing,
+        summary=summary,
+        table=table,
+        places=places,
+        advice="Find out what the other run had in its data, or go back to it.",
     )

@@ -44,8 +44,7 @@ class Course:
 
     @property
     def name(self) -> str:
-        """Without the kind of probe in front."""
-        return self.domain.partition("/")[2] or self.domain
+        return short(self.domain)
 
     @property
     def is_task(self) -> bool:
@@ -90,6 +89,15 @@ def _courses(table: Mapping[str, Any]) -> Iterator[Course]:
             change=entry["change"],
             flag=entry["flag"],
         )
+
+
+def short(domain: str) -> str:
+    """A domain without the kind of probe in front.
+
+    >>> short("heldout/code"), short("eval_loss")
+    ('code', 'eval_loss')
+    """
+    return domain.partition("/")[2] or domain
 
 
 def last_values(material: Material, suffix: str) -> dict[str, float]:

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from .courses import last_values, texts
+from .courses import last_values, short, texts
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Table
+from .model import Finding, Table
 from .words import cell, counted, number
 
 _FEWEST_DOMAINS = 3
@@ -23,16 +24,16 @@ def _compressor(material: Material) -> Finding:
     """Bits of a general compressor over those of the model, of the domain where that is least."""
     found = last_values(material, "/coverage")
     worst = min(found, key=found.__getitem__, default=None)
-    rows = [[_short(name), f"{value:.2f}"] for name, value in sorted(found.items(), key=lambda entry: entry[1])]
+    rows = [[short(name), f"{value:.2f}"] for name, value in sorted(found.items(), key=lambda entry: entry[1])]
     behind = [name for name, value in found.items() if value <= 1]
     if worst is None:
         summary = ""
     elif behind:
-        summary = f"{counted(len(behind), 'domain')} no better than xz: {', '.join(map(_short, behind[:3]))}"
+        summary = f"{counted(len(behind), 'domain')} no better than xz: {', '.join(map(short, behind[:3]))}"
     else:
-        summary = f"on every domain better than xz, least on {_short(worst)}: {found[worst]:.2f} times fewer bits"
-    return _finding(
-        "compressor",
+        summary = f"on every domain better than xz, least on {short(worst)}: {found[worst]:.2f} times fewer bits"
+    return finding(
+        "coverage/compressor",
         "Against a general compressor",
         None if worst is None else found[worst],
         unit="times fewer bits",
@@ -61,29 +62,19 @@ def _behind(material: Material) -> Finding:
     is_known = len(found) >= _FEWEST_DOMAINS
     worst = max(ratios, key=ratios.__getitem__, default=None) if is_known else None
     rows = [
-        [_short(name), number(found[name]), cell(hard.get(name)), f"{ratio:.2f}"]
+        [short(name), number(found[name]), cell(hard.get(name)), f"{ratio:.2f}"]
         for name, ratio in sorted(ratios.items(), key=lambda entry: -entry[1])
     ]
     basis = "for their difficulty, by xz," if has_hardness else "in bits per byte,"
-    return _finding(
-        "behind",
+    return finding(
+        "coverage/behind",
         "Domains behind the average",
         None if worst is None else ratios[worst],
         unit="times the others",
         missing="" if is_known else _NO_DOMAINS,
         summary=""
         if worst is None
-        else f"{_short(worst)} is furthest behind: {basis} it costs {ratios[worst]:.2f} times what the others do",
+        else f"{short(worst)} is furthest behind: {basis} it costs {ratios[worst]:.2f} times what the others do",
         table=Table(titles=["domain", "bits per byte", "xz", "over the others"], rows=rows) if is_known else None,
         advice="Put more of this domain into the mix, if it is to be used there.",
-    )
-
-
-def _short(name: str) -> str:
-    return name.partition("/")[2] or name
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"coverage/{check}", "area": Area.COVERAGE, "title": title, "value": value, **rest}
     )

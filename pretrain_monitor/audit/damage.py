@@ -24,14 +24,14 @@ class Damage:
 
     Args:
         nats: level after less what the trend before predicts there.
-        share: the same as a share of what is predicted.
+        expected: what is predicted, in nats.
         error: standard error of ``nats``: of both levels and of the trend that is drawn on.
         first_step: of the stretch in which the level after was measured, as ``last_step``.
     """
 
     incident: Incident
     nats: float
-    share: float
+    expected: float
     error: float
     first_step: int
     last_step: int
@@ -39,8 +39,11 @@ class Damage:
     @property
     def is_back(self) -> bool:
         """Whether what may be left is small for sure: a level that nobody can place has not come back."""
-        level = abs(self.nats / self.share) if self.share else 0.0
-        return not self.is_clear and self.nats + 2 * self.error < _SMALL * level
+        return not self.is_clear and self.nats + 2 * self.error < _SMALL * self.expected
+
+    @property
+    def share(self) -> float:
+        return self.nats / self.expected
 
     @property
     def is_clear(self) -> bool:
@@ -97,4 +100,4 @@ def _damage(loss: Signal, incident: Incident, span: tuple[int, int], others: lis
     if expected <= 0:
         return None
     nats = level - expected
-    return Damage(incident, nats, nats / expected, error, int(after.steps[0]), int(after.steps[-1]))
+    return Damage(incident, nats, expected, error, int(after.steps[0]), int(after.steps[-1]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..telemetry import Kind
 from ..viewing.coincidence import RunIncidents, coincidences
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .outliers import lone_values
 from .words import counted
 
@@ -23,12 +24,14 @@ def _bad_batches(material: Material) -> Finding:
     """How often a single loss is far above those on both sides, whatever the detector made of it."""
     loss = material.loss.part(material.first_step + _BEGINNING * material.interval, material.last_step)
     if len(loss) < _FEWEST_ROWS:
-        return _finding("bad_batches", "Single bad batches", None, missing=f"the loss of {_FEWEST_ROWS} steps or more")
+        return finding(
+            "data/bad_batches", "Single bad batches", None, missing=f"the loss of {_FEWEST_ROWS} steps or more"
+        )
     places = lone_values(loss.values)
     rate = 1e4 * len(places) / len(loss)
     told = sum(one.kind is Kind.BAD_BATCH for one in material.incidents)
-    return _finding(
-        "bad_batches",
+    return finding(
+        "data/bad_batches",
         "Single bad batches",
         rate,
         unit="per 10,000 samples",
@@ -46,8 +49,11 @@ def _bad_batches(material: Material) -> Finding:
 def _same_step(material: Material, against: Material | None) -> Finding:
     """Incidents that another run on the same data has at the same step."""
     if against is None:
-        return _finding(
-            "same_step", "Incidents shared with another run", None, missing="another run on the same data (--against)"
+        return finding(
+            "data/same_step",
+            "Incidents shared with another run",
+            None,
+            missing="another run on the same data (--against)",
         )
     runs = {
         _THIS: RunIncidents(material.incidents, material.facts.samples),
@@ -67,8 +73,8 @@ def _same_step(material: Material, against: Material | None) -> Finding:
         for one in found[:40]
     ]
     total = len(material.incidents)
-    return _finding(
-        "same_step",
+    return finding(
+        "data/same_step",
         _SHARED,
         float(len(found)),
         unit="incidents",
@@ -79,7 +85,3 @@ def _same_step(material: Material, against: Material | None) -> Finding:
         places=[Place(signal="loss", first_step=one.step, last_step=one.step) for one in found[:20]],
         advice="Take the batches of these steps out of the data; neither rate nor optimizer is to blame for them.",
     )
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate({"check": f"data/{check}", "area": Area.DATA, "title": title, "value": value, **rest})

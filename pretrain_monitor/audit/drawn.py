@@ -8,7 +8,8 @@ import numpy as np
 
 from ..viewing.finite import finite
 from .courses import courses
-from .fits import blocks, fit_power_law
+from .fits import fit_power_law
+from .learning import settled_blocks
 from .material import LARGEST, Material
 from .model import Curve
 
@@ -40,9 +41,8 @@ def _curve(material: Material, name: str, group: str, unit: str) -> Curve:
 
 def _law(material: Material) -> Iterator[Curve]:
     """The power law of the first half: what the run has to be held against."""
-    parts = blocks(material.loss)
-    late = parts.steps >= material.first_step + 0.03 * (material.last_step - material.first_step)
-    steps, values = parts.steps[late], parts.values[late]
+    settled = settled_blocks(material)
+    steps, values = settled.steps, settled.values
     half = len(steps) // 2
     law = fit_power_law(steps[:half], values[:half])
     if law is None:
@@ -81,9 +81,7 @@ def _others(material: Material) -> Iterator[Curve]:
     left = [
         name
         for name, series in material.content.series.items()
-        if name not in known
-        and not name.startswith(("heldout/", "task/", "tokenization/", "probe/"))
-        and len(series) > 50
+        if name not in known and not name.startswith(_OF_PROBES) and len(series) > _FEWEST
     ]
     for name in left[:_OTHERS]:
         yield _curve(material, name, "other", "")

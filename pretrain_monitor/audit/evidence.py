@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..converting import CONVERTED
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Table
+from .model import Finding, Table
 from .words import percent
 
 _FROZEN_ROWS, _FROZEN_SHARE = 100, 0.02  # in a row; of the run
@@ -24,7 +25,7 @@ def _telemetry(material: Material) -> Finding:
     shares = {name: min(count / max(total, 1), 1.0) for name, count in logged.items()}
     worst = min(shares, key=shares.__getitem__)
     if not any(logged.values()):
-        return _finding("telemetry", "Steps that were logged", None, missing="a log of the training")
+        return finding("evidence/telemetry", "Steps that were logged", None, missing="a log of the training")
     rows = [[name, f"{logged[name]:,}", percent(shares[name])] for name in _NEEDED]
     absent = [name for name in _NEEDED if not logged[name]]
     summary = (
@@ -35,8 +36,8 @@ def _telemetry(material: Material) -> Finding:
     frozen = _frozen(material)
     if frozen is not None:
         shares[worst], summary = 0.0, frozen
-    return _finding(
-        "telemetry",
+    return finding(
+        "evidence/telemetry",
         "Steps that were logged",
         100.0 * shares[worst],
         unit="%",
@@ -69,23 +70,19 @@ def _ended(material: Material) -> Finding:
     """Whether the run came to the end that it was meant to have."""
     end = material.content.end
     if not material.is_watched:
-        return _finding("ended", "End of the run", None, missing="a run log: other logs do not say how a run ended")
+        return finding(
+            "evidence/ended", "End of the run", None, missing="a run log: other logs do not say how a run ended"
+        )
     if end is None:
         is_running = material.is_held is True
         words = "the run is still going on" if is_running else "the run ended without a word, as when it is killed"
-        return _finding("ended", "End of the run", 0.0, bound="at_least", summary=words, advice=_TO_DO)
+        return finding("evidence/ended", "End of the run", 0.0, bound="at_least", summary=words, advice=_TO_DO)
     if end.reason.startswith(CONVERTED):
         missing = f"to know how the run ended, which was {end.reason}"
-        return _finding("ended", "End of the run", None, missing=missing)
+        return finding("evidence/ended", "End of the run", None, missing=missing)
     is_well = end.reason in ("", "finished")
     summary = f"finished at step {end.step:,}" if is_well else f"ended at step {end.step:,}: {end.reason}"
-    return _finding("ended", "End of the run", float(is_well), bound="at_least", summary=summary, advice=_TO_DO)
+    return finding("evidence/ended", "End of the run", float(is_well), bound="at_least", summary=summary, advice=_TO_DO)
 
 
 _TO_DO = "Resume it, or judge the checkpoint that is meant to be used by its own probes."
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"evidence/{check}", "area": Area.EVIDENCE, "title": title, "value": value, **rest}
-    )

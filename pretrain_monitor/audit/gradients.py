@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .fits import blocks, slope
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Place
+from .model import Finding, Place
 from .words import number, percent
 
 _NO_NORM = "the gradient norm of single steps, before clipping"
@@ -23,15 +24,15 @@ def findings(material: Material) -> list[Finding]:
 def _trend(material: Material) -> Finding:
     norm = material.grad_norm.part(_begin(material), material.last_step)
     if len(norm) < _FEWEST_ROWS or norm.values.min() <= 0:
-        return _finding("trend", "Trend of the gradient norm", None, missing=_NO_NORM)
+        return finding("gradients/trend", "Trend of the gradient norm", None, missing=_NO_NORM)
     parts = blocks(norm)
     doublings = np.log2(np.maximum(parts.steps, 1.0))
     if doublings[-1] - doublings[0] < _LEAST_DOUBLINGS:
         missing = "a run over more than half a doubling of its steps"
-        return _finding("trend", "Trend of the gradient norm", None, missing=missing)
+        return finding("gradients/trend", "Trend of the gradient norm", None, missing=missing)
     change = float(np.expm1(slope(doublings, np.log(np.maximum(parts.values, 1e-300)))))
-    return _finding(
-        "trend",
+    return finding(
+        "gradients/trend",
         "Trend of the gradient norm",
         100.0 * change,
         unit="%",
@@ -46,7 +47,7 @@ def _clipped(material: Material) -> Finding:
     norm, limit = material.grad_norm.part(_begin(material), material.last_step), material.max_grad_norm
     if len(norm) < _FEWEST_ROWS or limit is None:
         missing = _NO_NORM if len(norm) < _FEWEST_ROWS else "the norm that gradients are clipped to (max_grad_norm)"
-        return _finding("clipped", "Clipped steps", None, missing=missing)
+        return finding("gradients/clipped", "Clipped steps", None, missing=missing)
     over = norm.values > limit * (1 + _EXACT)
     at_limit = float(np.mean(np.abs(norm.values / limit - 1) <= _EXACT))
     if at_limit > 0.05 and not over.any():
@@ -54,8 +55,8 @@ def _clipped(material: Material) -> Finding:
         share, note = at_limit, "the norm was logged after clipping: those exactly at the limit are counted"
     else:
         share, note = float(over.mean()), ""
-    return _finding(
-        "clipped",
+    return finding(
+        "gradients/clipped",
         "Clipped steps",
         100.0 * share,
         unit="%",
@@ -70,13 +71,15 @@ def _late_growth(material: Material) -> Finding:
     norm = material.grad_norm
     rows = len(norm)
     if rows < _FEWEST_ROWS:
-        return _finding("late_growth", "Late growth of the gradient norm", None, missing=_NO_NORM)
+        return finding("gradients/late_growth", "Late growth of the gradient norm", None, missing=_NO_NORM)
     middle = float(np.median(norm.values[rows * 3 // 10 : rows * 6 // 10]))
     late = float(np.median(norm.values[-rows // 10 :]))
     if middle <= 0:
-        return _finding("late_growth", "Late growth of the gradient norm", None, missing="a gradient norm above zero")
-    return _finding(
-        "late_growth",
+        return finding(
+            "gradients/late_growth", "Late growth of the gradient norm", None, missing="a gradient norm above zero"
+        )
+    return finding(
+        "gradients/late_growth",
         "Late growth of the gradient norm",
         late / middle,
         unit="times",
@@ -89,9 +92,3 @@ def _late_growth(material: Material) -> Finding:
 
 def _begin(material: Material) -> int:
     return int(material.first_step + _SETTLED * (material.last_step - material.first_step))
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"gradients/{check}", "area": Area.GRADIENTS, "title": title, "value": value, **rest}
-    )

@@ -10,8 +10,9 @@ import numpy as np
 from ..viewing.series import Floats, Ints
 from .courses import Course, courses, last_values, texts
 from .fits import trimmed
+from .found import finding
 from .material import Material, Signal
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .words import cell, counted, number, percent
 
 _NO_ROUNDS = "rounds of held-out texts (PerplexityProbe, or pretrain-monitor audit --model)"
@@ -44,8 +45,8 @@ def _level(material: Material) -> Finding:
     chosen = average[0] if average else (found[0] if len(found) == 1 else None)
     value = chosen.newest if chosen is not None else (float(np.mean([one.newest for one in found])) if found else None)
     unit = _unit(chosen or found[0]) if found else ""
-    return _finding(
-        "level",
+    return finding(
+        "held_out/level",
         "Held-out level",
         value,
         unit=unit,
@@ -75,8 +76,8 @@ def _trend(material: Material) -> Finding:
         summary = f"{worst.name} is {percent(rise)} worse than in its best round, at step {_best_step(worst):,}"
     else:
         summary = f"no domain is clearly worse at the end than in its best round ({counted(len(found), 'domain')})"
-    return _finding(
-        "trend",
+    return finding(
+        "held_out/trend",
         "Held-out trend",
         100.0 * rise if found else None,
         unit="%",
@@ -144,8 +145,8 @@ def _gap(material: Material) -> Finding:
         summary = f"the distance to the training loss has grown by {grown[worst]:.3f} nats for {gaps[worst][0]}"
     else:
         summary = "the distance between held-out and training loss has not grown"
-    return _finding(
-        "gap",
+    return finding(
+        "held_out/gap",
         "Held-out against training",
         grown[worst] if gaps else None,
         unit="nats",
@@ -196,8 +197,8 @@ def _contamination(material: Material) -> Finding:
     rows = [
         [one.domain, f"{one.before:,} to {one.step:,}", f"{one.share:.1%}", f"{one.beyond:.0f}"] for one in suspects
     ]
-    return _finding(
-        "contamination",
+    return finding(
+        "held_out/contamination",
         "Held-out text seen in training",
         100.0 * (worst.share if worst is not None else 0.0) if found else None,
         unit="%",
@@ -288,9 +289,3 @@ def _unit(one: Course) -> str:
 
 def _interval(one: Course) -> str:
     return "-" if one.lower is None or one.upper is None else f"{one.lower:.4g} to {one.upper:.4g}"
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"held_out/{check}", "area": Area.HELD_OUT, "title": title, "value": value, **rest}
-    )

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..telemetry import Incident, Kind, Status
 from .courses import Course, last_values, tasks
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .words import counted, percent
 
 _NO_TASKS = "rounds of tasks (ChoiceProbe, FactProbe, or pretrain-monitor audit --model)"
@@ -28,8 +29,8 @@ def findings(material: Material) -> list[Finding]:
     return [
         _chance(material, scored),
         _retention(material),
-        _ability("recall", "Recall", [one for one in scored if not _REASONING.search(one.domain)]),
-        _ability("reasoning", "Reasoning", [one for one in scored if _REASONING.search(one.domain)]),
+        _ability("knowledge/recall", "Recall", [one for one in scored if not _REASONING.search(one.domain)]),
+        _ability("knowledge/reasoning", "Reasoning", [one for one in scored if _REASONING.search(one.domain)]),
     ]
 
 
@@ -49,8 +50,8 @@ def _chance(material: Material, scored: list[Course]) -> Finding:
         for one in known
     ]
     names = ", ".join(one.name for one in guessed[:3])
-    return _finding(
-        "chance",
+    return finding(
+        "knowledge/chance",
         "Tasks at chance",
         float(len(guessed)) if known else None,
         unit="tasks",
@@ -105,8 +106,8 @@ def _retention(material: Material) -> Finding:
         summary = f"{counted(len(lost), 'domain')} forgotten and not learned again: {names}"
     elif told:
         summary = f"{counted(len(told), 'time')} something was forgotten, and learned again"
-    return _finding(
-        "retention",
+    return finding(
+        "knowledge/retention",
         "Retention",
         float(len(lost)) if has_any or lost else None,
         unit="domains",
@@ -132,7 +133,7 @@ def _ability(check: str, title: str, scored: list[Course]) -> Finding:
     """Mean of how far accuracies have come from chance towards one."""
     come = [(one.newest - (one.chance or 0.0)) / (1 - (one.chance or 0.0)) for one in scored if (one.chance or 0.0) < 1]
     rows = [[one.name, percent(one.newest), percent(one.chance or 0.0)] for one in scored]
-    return _finding(
+    return finding(
         check,
         title,
         100.0 * float(np.mean(come)) if come else None,
@@ -144,10 +145,4 @@ def _ability(check: str, title: str, scored: list[Course]) -> Finding:
         else "",
         table=Table(titles=["task", "accuracy", "chance"], rows=rows) if rows else None,
         advice="Weigh the domains of these tasks more in the data.",
-    )
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"knowledge/{check}", "area": Area.KNOWLEDGE, "title": title, "value": value, **rest}
     )

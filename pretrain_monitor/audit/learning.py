@@ -7,13 +7,13 @@ import math
 import numpy as np
 
 from ..viewing.series import Floats
-from .fits import blocks, fit_power_law, slope
+from .fits import Blocks, blocks, fit_power_law, slope
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .segments import segments_of
 from .words import number, percent, steps_of
 
-_PARTS = 60
 _LEFT_OUT = 0.03  # of the run at its beginning: warm-up follows no power law
 _CUTS = (0.35, 0.5, 0.65, 0.8)  # of the run, up to which the law is fitted
 _CLEAR = 6.0  # standard errors that the predicted fall has to have: else nobody can say whether it came
@@ -21,16 +21,22 @@ _SMALLEST = 0.003  # of the loss: a law that predicts less than that has nothing
 _FEWEST_ROWS = 150
 
 
+def settled_blocks(material: Material) -> Blocks:
+    """Of the loss, without the beginning of the run."""
+    parts = blocks(material.loss)
+    use = parts.steps >= material.first_step + _LEFT_OUT * (material.last_step - material.first_step)
+    return Blocks(parts.steps[use], parts.values[use], parts.errors[use])
+
+
 def learning(material: Material) -> Finding:
     """Of the fall that the power law of the run so far predicts for the rest of it, how much came; the least of
     several places from which it is predicted."""
     loss = material.loss
-    parts = blocks(loss, _PARTS)
-    use = parts.steps >= material.first_step + _LEFT_OUT * (material.last_step - material.first_step)
-    steps, values = parts.steps[use], parts.values[use]
+    settled = settled_blocks(material)
+    steps, values = settled.steps, settled.values
     shares: list[tuple[float, float, int]] = []  # share that came, predicted fall, number of the block
     if len(loss) >= _FEWEST_ROWS:
-        error = float(parts.errors[use].mean()) if use.any() else math.inf
+        error = float(settled.errors.mean()) if len(settled) else math.inf
         for cut in _CUTS:
             at = int(cut * len(steps))
             law = fit_power_law(steps[:at], values[:at])
@@ -46,10 +52,9 @@ def learning(material: Material) -> Finding:
     flat = [one for one in material.incidents if one.kind.value == "plateau"]
     evidence = [f"at the end the loss falls by {number(-falls)} nats for each doubling of the steps"] if falls else []
     evidence += [f"the detector told a plateau from step {one.onset_step:,}" for one in flat]
-    return Finding(
-        check="stability/still_learning",
-        area=Area.STABILITY,
-        title="Still learning",
+    return finding(
+        "stability/still_learning",
+        "Still learning",
         value=None if worst is None else 100.0 * worst[0],
         unit="%",
         bound="at_least",

@@ -106,7 +106,7 @@ class Material:
         """Steps from one loss to the next."""
         return self.facts.interval or 1.0
 
-    @property
+    @cached_property
     def alerts(self) -> list[Incident]:
         """Of the training itself, as far as looking back confirms them, with what it finds to be more than was told."""
         standing = {one.incident_id for one in self.reviewed if one.is_alert}

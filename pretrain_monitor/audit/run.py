@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..versions import versions_of
 from . import coverage, data, evidence, gradients, held_out, knowledge, schedule, stability, tokenization
 from .comparison import against_other
 from .criteria import Criteria, load_criteria
@@ -76,7 +75,7 @@ def audit_of(material: Material, other: Material | None, limits: Criteria) -> Au
         findings=found,
         incidents=[incident.to_json() for incident in material.incidents],
         method=METHOD,
-        versions=_versions(),
+        versions=versions_of(_PACKAGES),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         curves=curves(material),
     )
@@ -98,13 +97,3 @@ def measured(material: Material, other: Material | None = None) -> list[Finding]
     ]
     order = list(Area)
     return sorted(found, key=lambda one: order.index(one.area))
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -9,8 +9,9 @@ import numpy as np
 from ..telemetry import Kind
 from ..viewing.series import Floats
 from .fits import noise, trimmed
+from .found import finding
 from .material import Material, Signal
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .rate_rises import Rise, rises, warm_up_end
 from .words import counted, number, percent
 
@@ -49,7 +50,7 @@ def _warm_up(material: Material) -> Finding:
     is_known = len(rate) > 2 and len(material.loss) > _FEWEST_ROWS and material.first_step <= 100
     if not is_known:
         missing = _NO_RATE if len(rate) <= 2 else "the first steps of the run"
-        return _finding("warmup", "Warm-up", None, missing=missing)
+        return finding("schedule/warmup", "Warm-up", None, missing=missing)
     length = int(rate.steps[warm_up_end(rate)]) - material.first_step
     trouble, what = _early_trouble(material, rate)
     is_long_enough = length >= trouble
@@ -60,8 +61,8 @@ def _warm_up(material: Material) -> Finding:
         summary = f"{words}, and nothing in the first steps says that it was too short"
     else:
         summary = f"{words}; {what} until step {material.first_step + trouble:,}"
-    return _finding(
-        "warmup",
+    return finding(
+        "schedule/warmup",
         "Warm-up",
         value,
         unit="of what was needed",
@@ -117,9 +118,13 @@ def _medians(values: Floats) -> Floats:
 
 
 def _rises(material: Material, found: list[Rise], *, is_restart: bool) -> Finding:
-    check, title = ("restarts", "Restarts of the schedule") if is_restart else ("jumps", "Jumps of the learning rate")
+    check, title = (
+        ("schedule/restarts", "Restarts of the schedule")
+        if is_restart
+        else ("schedule/jumps", "Jumps of the learning rate")
+    )
     if len(material.rate) < 3:
-        return _finding(check, title, None, missing=_NO_RATE)
+        return finding(check, title, None, missing=_NO_RATE)
     told = [one for one in material.incidents if one.kind is Kind.LR_ANOMALY and _is_restart(one) == is_restart]
     steps = {one.step for one in found}
     more = [one for one in told if not any(abs(one.onset_step - step) <= 60 for step in steps)]
@@ -136,7 +141,7 @@ def _rises(material: Material, found: list[Rise], *, is_restart: bool) -> Findin
         summary = more[0].message
     else:
         summary = "the schedule never began again" if is_restart else "no jump upwards after the warm-up"
-    return _finding(
+    return finding(
         check,
         title,
         float(count),
@@ -158,14 +163,14 @@ def _decay(material: Material) -> Finding:
     rate = material.rate
     if len(rate) < 3 or rate.values.max() <= 0:
         missing = _NO_RATE if len(rate) < 3 else "a learning rate that was ever above 0"
-        return _finding("decay", "Decay of the learning rate", None, missing=missing)
+        return finding("schedule/decay", "Decay of the learning rate", None, missing=missing)
     last = rate.values[-max(1, int(_LAST * len(rate))) :]
     # A burst of a few steps is no peak.
     peak = float(np.quantile(rate.values, _PEAK)) or float(rate.values.max())
     share = float(np.median(last)) / peak
     since = int(rate.steps[np.flatnonzero(rate.values >= 0.99 * peak)[-1]])
-    return _finding(
-        "decay",
+    return finding(
+        "schedule/decay",
         "Decay of the learning rate",
         100.0 * share,
         unit="%",
@@ -192,8 +197,8 @@ def _rate_and_noise(material: Material) -> Finding:
             # Against the level: a loss that is half as high is half as noisy by itself.
             ratio = (noise(high) / trimmed(high)) / (noise(low) / trimmed(low))
     is_known = math.isfinite(ratio)
-    return _finding(
-        "rate_noise",
+    return finding(
+        "schedule/rate_noise",
         "Learning rate against noise",
         ratio if is_known else None,
         unit="times",
@@ -202,10 +207,4 @@ def _rate_and_noise(material: Material) -> Finding:
         if is_known
         else "",
         advice="Much noise that goes with the rate says that the peak was near the edge.",
-    )
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"schedule/{check}", "area": Area.SCHEDULE, "title": title, "value": value, **rest}
     )

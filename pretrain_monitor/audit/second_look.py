@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .reviewed import Reviewed
 from .words import counted
 
@@ -15,10 +16,9 @@ _SHOWN = 40
 def second_look(material: Material) -> Finding:
     """Instabilities that nobody was told of live; beside them the alerts that looking back does not confirm."""
     if len(material.loss) < _FEWEST_ROWS:
-        return Finding(
-            check=_CHECK,
-            area=Area.STABILITY,
-            title=_TITLE,
+        return finding(
+            _CHECK,
+            _TITLE,
             value=None,
             missing=f"the loss of {_FEWEST_ROWS} steps or more",
         )
@@ -29,10 +29,9 @@ def second_look(material: Material) -> Finding:
     summary = f"{counted(len(found), 'instability')} beyond the {counted(told, 'alert')} that were told"
     if dropped:
         summary += f"; {dropped} of these are not confirmed by what came after"
-    return Finding(
-        check=_CHECK,
-        area=Area.STABILITY,
-        title=_TITLE,
+    return finding(
+        _CHECK,
+        _TITLE,
         value=float(len(found)),
         summary=summary,
         table=Table(

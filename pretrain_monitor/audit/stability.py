@@ -11,9 +11,10 @@ import numpy as np
 from ..telemetry import Incident, Kind, Status
 from .damage import OF_LEVEL, Damage, damages
 from .fits import noise
+from .found import finding
 from .learning import learning
 from .material import TRAINING, Material
-from .model import Area, Finding, Place, Table
+from .model import Finding, Place, Table
 from .second_look import second_look
 from .spike_score import SPREADS, WINDOW, spike_score
 from .words import counted, number, percent, steps_of
@@ -25,13 +26,14 @@ _SHOWN = 20
 
 
 def findings(material: Material) -> list[Finding]:
+    found = damages(material)
     return [
         _nonfinite(material),
-        _incidents(material),
+        _incidents(material, found),
         _spikes(material),
         _time(material),
         _excess(material),
-        _damage(material),
+        _damage(material, found),
         _noise(material),
         learning(material),
         second_look(material),
@@ -53,10 +55,9 @@ def _nonfinite(material: Material) -> Finding:
     )
     if len(found) > len(harmful):
         summary += f"; {counted(len(found) - len(harmful), 'time')} the update was left out"
-    return Finding(
-        check="stability/nonfinite",
-        area=Area.STABILITY,
-        title="NaN and infinite values",
+    return finding(
+        "stability/nonfinite",
+        "NaN and infinite values",
         value=float(len(harmful)) if has_any else None,
         missing="" if has_any else _NO_LOSS,
         summary=summary,
@@ -66,11 +67,11 @@ def _nonfinite(material: Material) -> Finding:
     )
 
 
-def _incidents(material: Material) -> Finding:
+def _incidents(material: Material, found: Sequence[Damage]) -> Finding:
     """Alerts of the training that the run did not recover from."""
     alerts = material.alerts
     # What had not come back when it was last looked at live may have done so since.
-    back = {one.incident.id for one in damages(material) if one.is_back}
+    back = {one.incident.id for one in found if one.is_back}
     lasting = [one for one in alerts if one.status in _LASTING and one.id not in back]
     has_any = len(material.loss) > 0
     kinds = Counter(
@@ -94,10 +95,9 @@ def _incidents(material: Material) -> Finding:
         evidence.append(
             f"{dropped} of {counted(told, 'alert')} told during the run are not confirmed by what came after"
         )
-    return Finding(
-        check="stability/incidents",
-        area=Area.STABILITY,
-        title="Incidents without recovery",
+    return finding(
+        "stability/incidents",
+        "Incidents without recovery",
         value=float(len(lasting)) if has_any else None,
         missing="" if has_any else _NO_LOSS,
         summary=summary,
@@ -121,10 +121,9 @@ def _spikes(material: Material) -> Finding:
         f"beside it the detector told {counted(len(alerts), 'spike')} or divergences and "
         f"{counted(batches, 'single bad batch')}: it joins steps that belong together and leaves out what noise does"
     )
-    return Finding(
-        check="stability/spike_score",
-        area=Area.STABILITY,
-        title="Spike score of the loss",
+    return finding(
+        "stability/spike_score",
+        "Spike score of the loss",
         value=score if is_known else None,
         unit="%",
         missing="" if is_known else f"the loss of {_FEWEST_ROWS} steps or more",
@@ -159,10 +158,9 @@ def _time(material: Material) -> Finding:
         edges = material.content.tokens_at([step for span in joined for step in span])
         spent = np.nansum(edges[1::2] - edges[::2])
         share, unit = float(spent / (tokens[1] - tokens[0])), "tokens"
-    return Finding(
-        check="stability/time_in_incidents",
-        area=Area.STABILITY,
-        title="Time in incidents",
+    return finding(
+        "stability/time_in_incidents",
+        "Time in incidents",
         value=100.0 * share if has_any else None,
         unit="%",
         missing="" if has_any else _NO_LOSS,
@@ -191,10 +189,9 @@ def _excess(material: Material) -> Finding:
     if told:
         worst, excess = max(told, key=lambda entry: entry[1])
         evidence.append(f"most of it at step {worst.onset_step:,} ({worst.kind.value}): {number(excess)} nats x steps")
-    return Finding(
-        check="stability/excess_loss",
-        area=Area.STABILITY,
-        title="Excess loss of incidents",
+    return finding(
+        "stability/excess_loss",
+        "Excess loss of incidents",
         value=total / steps if has_any else None,
         unit="nats per step of the run",
         missing="" if has_any else _NO_LOSS,
@@ -207,10 +204,10 @@ def _excess(material: Material) -> Finding:
     )
 
 
-def _damage(material: Material) -> Finding:
+def _damage(material: Material, measured: Sequence[Damage]) -> Finding:
     """What of an incident is still there long after it."""
     has_any = len(material.loss) > _FEWEST_ROWS
-    found = damages(material) if has_any else []
+    found = measured if has_any else []
     left = [one for one in found if one.is_clear]
     judged = {one.incident.id for one in found}
     unjudged = [one for one in material.alerts if one.kind in OF_LEVEL and one.id not in judged]
@@ -230,10 +227,9 @@ def _damage(material: Material) -> Finding:
     else:
         summary = "no alert after which a level could be compared"
     titles = ["onset", "kind", "above the trend before", "standard errors", "measured in steps"]
-    return Finding(
-        check="stability/lingering_damage",
-        area=Area.STABILITY,
-        title="Lasting damage",
+    return finding(
+        "stability/lingering_damage",
+        "Lasting damage",
         value=100.0 * worst if is_known else None,
         unit="%",
         missing=""
@@ -270,10 +266,9 @@ def _noise(material: Material) -> Finding:
     before, after = (noise(middle), noise(late)) if is_known else (math.nan, math.nan)
     is_known = is_known and before > 0
     ratio = after / before if is_known else math.nan
-    return Finding(
-        check="stability/noise_trend",
-        area=Area.STABILITY,
-        title="Noise of the loss",
+    return finding(
+        "stability/noise_trend",
+        "Noise of the loss",
         value=ratio if is_known else None,
         unit="times",
         missing="" if is_known else f"the loss of {_FEWEST_ROWS} steps or more, with noise in it",

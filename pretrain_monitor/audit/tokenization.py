@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .courses import last_values
+from .courses import last_values, short
+from .found import finding
 from .material import Material
-from .model import Area, Finding, Table
+from .model import Finding, Table
 from .words import cell, number, percent
 
 _NO_TOKENIZER = "a TokenizationProbe (or pretrain-monitor audit --model)"
@@ -17,10 +18,10 @@ def findings(material: Material) -> list[Finding]:
 def _efficiency(material: Material) -> Finding:
     found = last_values(material, "/bytes_per_token")
     fertility = last_values(material, "/fertility")
-    rows = [[_short(name), number(value), cell(fertility.get(name))] for name, value in found.items()]
+    rows = [[short(name), number(value), cell(fertility.get(name))] for name, value in found.items()]
     worst = min(found, key=found.__getitem__, default=None)
-    return _finding(
-        "efficiency",
+    return finding(
+        "tokenization/efficiency",
         "Bytes per token",
         None if worst is None else found[worst],
         unit="bytes per token",
@@ -28,7 +29,7 @@ def _efficiency(material: Material) -> Finding:
         missing="" if found else _NO_TOKENIZER,
         summary=""
         if worst is None
-        else f"least efficient on {_short(worst)}: {number(found[worst])} bytes of text for a token",
+        else f"least efficient on {short(worst)}: {number(found[worst])} bytes of text for a token",
         table=Table(titles=["domain", "bytes per token", "tokens per word"], rows=rows) if rows else None,
         advice="Train the tokenizer on the mix that the model is trained on; each token that is too short costs "
         "compute and context.",
@@ -41,40 +42,30 @@ def _unknown(material: Material) -> Finding:
     names = sorted(unknown.keys() | fallback.keys())
     shares = {name: max(unknown.get(name, 0.0), fallback.get(name, 0.0)) for name in names}
     worst = max(shares, key=shares.__getitem__, default=None)
-    rows = [[_short(name), percent(unknown.get(name, 0.0)), percent(fallback.get(name, 0.0))] for name in names]
-    return _finding(
-        "unknown",
+    rows = [[short(name), percent(unknown.get(name, 0.0)), percent(fallback.get(name, 0.0))] for name in names]
+    return finding(
+        "tokenization/unknown",
         "Unknown tokens and single bytes",
         None if worst is None else 100.0 * shares[worst],
         unit="%",
         missing="" if names else _NO_TOKENIZER,
-        summary="" if worst is None else f"most on {_short(worst)}: {percent(shares[worst])} of the tokens",
+        summary="" if worst is None else f"most on {short(worst)}: {percent(shares[worst])} of the tokens",
         table=Table(titles=["domain", "unknown", "parts of a character"], rows=rows) if rows else None,
         advice="The tokenizer lacks the letters of these texts: add them to what it is trained on, or use bytes.",
     )
 
 
 def _reference(material: Material) -> Finding:
-    found = {
-        name: float(signal.values[-1])
-        for name in material.content.series
-        if "/against/" in name and not name.endswith("_se") and len(signal := material.signal(name))
-    }
+    found = _pairs(material, "/against/")
     worst = max(found, key=found.__getitem__, default=None)
-    rows = [
-        [_short(name.partition("/against/")[0]), name.partition("/against/")[2], f"{value:.3f}"]
-        for name, value in found.items()
-    ]
-    return _finding(
-        "reference",
+    rows = [[domain, other, f"{value:.3f}"] for (domain, other), value in found.items()]
+    return finding(
+        "tokenization/reference",
         "Against other tokenizers",
         None if worst is None else found[worst],
         unit="times their tokens",
         missing="" if found else "a TokenizationProbe with tokenizers to compare with (against)",
-        summary=""
-        if worst is None
-        else f"{_short(worst.partition('/against/')[0])} takes {found[worst]:.2f} times the tokens that "
-        f"{worst.partition('/against/')[2]} needs",
+        summary="" if worst is None else f"{worst[0]} takes {found[worst]:.2f} times the tokens that {worst[1]} needs",
         table=Table(titles=["domain", "other tokenizer", "tokens over theirs"], rows=rows) if rows else None,
         advice="A larger vocabulary, or one trained on this domain, would do with fewer tokens.",
     )
@@ -82,38 +73,26 @@ def _reference(material: Material) -> Finding:
 
 def _parity(material: Material) -> Finding:
     """Largest premium of a language over the first (Petrov et al. 2023)."""
-    found = {
-        name: float(signal.values[-1])
-        for name in material.content.series
-        if "/parity/" in name and not name.endswith("_se") and len(signal := material.signal(name))
-    }
+    found = _pairs(material, "/parity/")
     worst = max(found, key=found.__getitem__, default=None)
-    rows = [
-        [_short(name.partition("/parity/")[0]), name.partition("/parity/")[2], f"{value:.2f}"]
-        for name, value in found.items()
-    ]
-    return _finding(
-        "parity",
+    rows = [[domain, other, f"{value:.2f}"] for (domain, other), value in found.items()]
+    return finding(
+        "tokenization/parity",
         "Between languages",
         None if worst is None else found[worst],
         unit="times the tokens of the first language",
         missing="" if found else "a TokenizationProbe with parallel texts",
-        summary="" if worst is None else f"{worst.partition('/parity/')[2]} costs {found[worst]:.2f} times the tokens",
+        summary="" if worst is None else f"{worst[1]} costs {found[worst]:.2f} times the tokens",
         table=Table(titles=["texts", "language", "premium"], rows=rows) if rows else None,
         advice="Speakers of this language pay for it in cost and context: weigh it more in the tokenizer's training.",
     )
 
 
-def _pair(name: str, between: str, value: float) -> list[str]:
-    domain, _, other = name.partition(between)
-    return [_short(domain), other, f"{value:.2f}"]
-
-
-def _short(name: str) -> str:
-    return name.partition("/")[2] or name
-
-
-def _finding(check: str, title: str, value: float | None, **rest: object) -> Finding:
-    return Finding.model_validate(
-        {"check": f"tokenization/{check}", "area": Area.TOKENIZATION, "title": title, "value": value, **rest}
-    )
+def _pairs(material: Material, between: str) -> dict[tuple[str, str], float]:
+    """By domain, or set of texts, and what its tokens are held against: the newest ratio."""
+    found = {}
+    for name in material.content.series:
+        domain, _, other = name.partition(between)
+        if other and not name.endswith("_se") and len(signal := material.signal(name)):
+            found[short(domain), other] = float(signal.values[-1])
+    return found

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..output_files import check_output
 from ..printable import clean, shown_path
 from ..screen import Screen
+from ..versions import versions_of
 from .base import ProbeError
 from .checkpoints import Dtype, find_checkpoints, short_names
 from .probe_file import ProbeFile, read_probe_file
@@ -65,7 +65,9 @@ def probe_models(wish: Wish) -> int:
     from .report.table import tables
 
     device = checked_device(wish.device)
-    results = Results((), probe_file.where, str(device), _versions(), datetime.now(UTC).isoformat(timespec="seconds"))
+    results = Results(
+        (), probe_file.where, str(device), versions_of(_PACKAGES), datetime.now(UTC).isoformat(timespec="seconds")
+    )
     problems: list[str] = []
     with ProgressBar(len(checkpoints)) as bar:
         measure = Measurement(
@@ -122,7 +124,7 @@ def measure_models(models: Sequence[Path], probes: str) -> Results:
         for checkpoint, name in zip(checkpoints, short_names(checkpoints), strict=True):
             bar.next_model()
             found.append(measure(checkpoint, name))
-    return Results(tuple(found), probe_file.where, str(device), _versions(), made)
+    return Results(tuple(found), probe_file.where, str(device), versions_of(_PACKAGES), made)
 
 
 WritePage = Callable[[Results, ModelResult | None, Path], None]
@@ -173,13 +175,3 @@ def _load_quietly() -> None:
         raise ProbeError(f"probe needs {error.name}: pip install 'pretrain-monitor[huggingface]'") from None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
