@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from .calibration import calibration
 from .corpus import DEFAULT_FOLDER, family
 from .curves import Baseline, Curve
 from .datasets import NAMES, TITLES, DataSets, NotHere, describe
-from .errors import UsageError
+from .errors import OneLineParser, UsageError
 from .halves import halves
 from .matched import is_adjustable, matched
 from .measure import measure
@@ -38,13 +37,6 @@ _BAD_BATCH_COLUMNS = (
 _NOTICED = "noticed: a finding of any severity in the window; in rows, median / 90th percentile"
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for a mistake instead of the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for something that cannot be used, told in one line."""
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
@@ -57,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m benchmarks.detection", description=__doc__)
+    parser = OneLineParser(prog="python -m benchmarks.detection", description=__doc__)
     every = (*NAMES, _CALIBRATION, _BAD_BATCHES)
     parser.add_argument("--corpus", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder of labelled curves")
     parser.add_argument("--data", nargs="+", choices=every, default=every, metavar="SET", help=", ".join(every))

@@ -10,11 +10,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from benchmarks.detection.errors import UsageError
+from benchmarks.detection.errors import OneLineParser, UsageError
 
 from .cases import Case
 from .defects import PLANTED
@@ -22,13 +21,6 @@ from .healthy import HEALTHY
 from .table import Outcome, healthy_table, planted_table
 
 _SEED = 20
-
-
-class _Parser(argparse.ArgumentParser):
-    """One line for a mistake instead of the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m benchmarks.planted", description=__doc__)
+    parser = OneLineParser(prog="python -m benchmarks.planted", description=__doc__)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="runs with this in their name")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the run directories here; those there are used")
     parser.add_argument("--seed", type=int, default=_SEED, metavar="N", help="of noise, documents and weights")

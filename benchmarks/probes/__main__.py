@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from benchmarks.detection.errors import UsageError
+from benchmarks.detection.errors import OneLineParser, UsageError
 from benchmarks.detection.provenance import provenance
 from pretrain_monitor.probes.question_files import load_suite
 from pretrain_monitor.probes.texts import load_domain
@@ -39,13 +39,6 @@ _NOTE = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """One line for a mistake instead of the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for something that cannot be used, told in one line."""
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
@@ -57,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m benchmarks.probes", description=__doc__)
+    parser = OneLineParser(prog="python -m benchmarks.probes", description=__doc__)
     parser.add_argument("--model", type=Path, metavar="PATH", help="directory or .gguf file; SmolLM2-135M by default")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="PART", help="of the figures")
     parser.add_argument("--documents", type=int, default=100, metavar="N", help="of each task; a third of it, of texts")

@@ -7,24 +7,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from rich.console import Console
 
-from benchmarks.detection.errors import UsageError
+from benchmarks.detection.errors import OneLineParser, UsageError
 
 from .judging import judge_all, tables_of
 from .scenarios import STEPS, planned
 from .texts import Texts, read_texts
 from .training import Rounds, train
-
-
-class _Parser(argparse.ArgumentParser):
-    """One line for a mistake instead of the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m benchmarks.retention", description=__doc__)
+    parser = OneLineParser(prog="python -m benchmarks.retention", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     texts = commands.add_parser("texts", help="read the domains once and write them to a file")
     texts.add_argument("file", type=Path, metavar="FILE.npz")

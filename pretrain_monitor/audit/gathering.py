@@ -55,7 +55,6 @@ def gather(path: Path, pattern: str | None = None) -> Material:
 
 
 def _of_run_log(path: Path, log: Path) -> Material:
-    next(iter(read_run(path)), None)  # what is wrong with the log as such is said in the words of its reader
     follower = RunLogFollower(log)
     try:
         while follower.read(8 << 20):
@@ -64,6 +63,7 @@ def _of_run_log(path: Path, log: Path) -> Material:
         raise LogError(f"{shown_path(log)}: cannot be read: {error.strerror or error}") from None
     content = follower.content
     if not content.samples:
+        next(read_run(path), None)  # what is wrong with the log as such is said in the words of its reader
         raise LogError(f"{shown_path(path)}: no samples yet: there is nothing to audit")
     config = load_own_settings(path)
     # A run that was killed has not said what became of its open incidents; a replay says it.

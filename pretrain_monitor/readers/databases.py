@@ -8,15 +8,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..printable import shown_path
 from .choosing import choose
 from .columns import NamedRows
 from .errors import LogError
-from .mlflow_store import database_rows, opened
 from .notes import ReadNotes
-
-MAGIC = b"SQLite format 3"
 
 
 def database_kind(path: Path) -> str:
@@ -25,7 +23,7 @@ def database_kind(path: Path) -> str:
         LogError: neither trackio's nor MLflow's, or damaged.
     """
     try:
-        with contextlib.closing(opened(path)) as database:
+        with contextlib.closing(_opened(path)) as database:
             tables = {row[0]: _columns(database, row[0]) for row in database.execute(_TABLES)}
     except sqlite3.Error as error:
         raise LogError(f"{shown_path(path)}: an SQLite database that cannot be read: {error}") from None
@@ -39,18 +37,18 @@ def database_kind(path: Path) -> str:
     )
 
 
-def rows_in_database(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_in_database(path: Path, kind: str, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
     """The metrics of one run, by step.
 
     Args:
+        kind: as ``database_kind`` says it.
         run: its number, its name or the beginning of that; None: the last.
         notes: told of the others.
 
     Raises:
-        LogError: no such database, run or loss.
+        LogError: no such run, no loss.
     """
-    kind = database_kind(path)
-    read = database_rows if kind == "MLflow database" else _of_trackio
+    read = _of_mlflow if kind == "MLflow database" else _of_trackio
     return _told(path, read(path, run, notes))
 
 
@@ -61,8 +59,20 @@ def _told(path: Path, rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tu
         raise LogError(f"{shown_path(path)}: the database cannot be read to its end: {error}") from None
 
 
+def _of_mlflow(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Of the last run, or of the one whose id begins as was asked for."""
+    with contextlib.closing(_opened(path)) as database:
+        known = [row[0] for row in database.execute("SELECT run_uuid FROM runs ORDER BY start_time")]
+        chosen = known[choose(shown_path(path), known, run, notes)]
+        rows = NamedRows(shown_path(path))
+        query = "SELECT step, key, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step, timestamp"
+        for number, (step, name, value, is_nan) in enumerate(database.execute(query, (chosen,)), 1):
+            yield number, rows.row({"step": step, name: float("nan") if is_nan else value}, f"value {number}")
+        rows.check("the metrics are")
+
+
 def _of_trackio(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
-    with contextlib.closing(opened(path)) as database:
+    with contextlib.closing(_opened(path)) as database:
         # Two runs may have one name; older versions had nothing but that.
         key = "run_id" if "run_id" in _columns(database, "metrics") else "run_name"
         known = database.execute(f"SELECT {key}, run_name FROM metrics GROUP BY {key} ORDER BY MIN(id)").fetchall()
@@ -86,6 +96,11 @@ def _plain(value: Any) -> float | str | None:
     if isinstance(value, str):
         return {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}.get(value)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A database, for reading only."""
+    return sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:

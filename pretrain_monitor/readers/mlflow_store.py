@@ -1,19 +1,15 @@
-"""Runs of MLflow: a directory with a file for each metric, or a database."""
+"""Runs that MLflow keeps as directories, with a file for each metric."""
 
 from __future__ import annotations
 
-import contextlib
 import heapq
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..printable import shorten, shown_path
-from .choosing import choose
 from .columns import NamedRows
 from .errors import LogError
-from .notes import ReadNotes
 
 FOLDER = "metrics"
 
@@ -54,26 +50,3 @@ def _values(path: Path, name: str) -> Iterator[tuple[int, str, float]]:
                 ) from None
     # The last value of a step is the one that counts.
     return iter(sorted(found, key=lambda entry: entry[0]))
-
-
-def database_rows(path: Path, run: str | None, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The metrics of the last run of an MLflow database, or of the one whose id begins so.
-
-    Raises:
-        LogError: no such run, no loss.
-    """
-    with contextlib.closing(opened(path)) as database:
-        known = [row[0] for row in database.execute("SELECT run_uuid FROM runs ORDER BY start_time")]
-        chosen = known[choose(shown_path(path), known, run, notes)]
-        rows = NamedRows(shown_path(path))
-        query = "SELECT step, key, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY step, timestamp"
-        for number, (step, name, value, is_nan) in enumerate(database.execute(query, (chosen,)), 1):
-            yield number, rows.row({"step": step, name: float("nan") if is_nan else value}, f"value {number}")
-        rows.check("the metrics are")
-
-
-def opened(path: Path) -> sqlite3.Connection:
-    """A database, for reading only."""
-    from urllib.parse import quote
-
-    return sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)

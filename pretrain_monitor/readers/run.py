@@ -13,8 +13,6 @@ from ..printable import shown_path
 from ..records import RunLogIndex, records_in, samples_in
 from ..rundir import FILE_NAME
 from ..telemetry import Sample
-from .databases import MAGIC as DATABASE
-from .databases import database_kind, rows_in_database
 from .errors import LogError
 from .event_files import read_event_files
 from .mlflow_store import is_run, run_rows
@@ -27,6 +25,7 @@ from .source import LogSource
 from .trainer_state import STATE
 
 EVENTS = ".tfevents."
+DATABASE = b"SQLite format 3"
 _MOST_NAMED = 3
 _NO_RECORDS = "it holds no sample and no record that a run began: not a run log, or a damaged one"
 _WITH_RUN = re.compile(r"(.+)#([^#/]+)")
@@ -76,9 +75,11 @@ def _reading(path: Path, pattern: str | None, notes: ReadNotes) -> Iterator[Samp
     is_ours = is_run_directory and log.name == FILE_NAME
     with LogSource(log) as source:
         if source.begins_with(DATABASE) and source.is_file:
+            from .databases import database_kind, rows_in_database  # which is a quarter of what readers load
+
             notes.source = database_kind(log)
             _no_pattern(path, pattern, notes)
-            rows = rows_in_database(log, run, notes)
+            rows = rows_in_database(log, notes.source, run, notes)
             yield None
             yield from samples_of(source.name, rows, unit="row", notes=notes)
             return
